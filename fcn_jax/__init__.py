@@ -1,0 +1,38 @@
+"""Fully convolutional networks in JAX: dense prediction at any image size, exactly.
+
+    import fcn_jax as fcn
+
+    net = fcn.FCN8s(trunk=fcn.VGG16(), num_classes=21)
+    variables = net.init(key, images)
+    scores = net.apply(variables, images, sizes=sizes)
+"""
+
+from fcn_jax import losses, metrics, optim
+from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
+from fcn_jax.feature_map import FeatureMap, Grid
+from fcn_jax.layers import (
+    BilinearUpsampling,
+    DenseUpsampling,
+    LearnedUpsampling,
+    NormalizedUpsampling,
+)
+from fcn_jax.trunks import VGG16, SqueezeNet
+
+__all__ = [
+    "FCN",
+    "VGG16",
+    "BilinearUpsampling",
+    "Classifier",
+    "DenseUpsampling",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "FeatureMap",
+    "Grid",
+    "LearnedUpsampling",
+    "NormalizedUpsampling",
+    "SqueezeNet",
+    "losses",
+    "metrics",
+    "optim",
+]

@@ -1,0 +1,208 @@
+"""Fully convolutional networks: score, upsample, crop, fuse.
+
+Source: Long, Shelhamer and Darrell, CVPR 2015; Shelhamer, Long and Darrell, TPAMI 2017; the
+graphs of shelhamer/fcn.berkeleyvision.org voc-fcn*/net.py.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from fcn_jax.feature_map import FeatureMap, Grid, overlap
+from fcn_jax.layers import (
+    AveragePool,
+    BilinearUpsampling,
+    Conv,
+    Crop,
+    Scale,
+    Sum,
+    Upsampling,
+    relu,
+)
+from fcn_jax.trunks import Ending
+
+
+class FCN(nn.Module):
+    """A trunk whose deepest map is scored, upsampled and fused with scores of shallower maps.
+
+    The number of skips makes it a 32s, 16s or 8s net. Every crop offset and every upsampling
+    factor follows from the grids.
+
+    Attributes:
+        trunk: module from the image to named feature maps (see `fcn_jax.trunks`).
+        num_classes: channels of the scores.
+        skips: maps whose scores are added, deepest first, e.g. `("pool4", "pool3")`.
+        skip_scales: a fixed factor on each skip's features, e.g. the at-once net's
+            `(0.01, 0.0001)`; empty for none.
+        upsampling: layer between skips: `BilinearUpsampling` (fixed, as the reference code),
+            `LearnedUpsampling`, `DenseUpsampling` or `NormalizedUpsampling`.
+        final_upsampling: layer up to the image.
+        dtype: compute dtype of the trunk; scores and all that follows are float32.
+    """
+
+    trunk: nn.Module
+    num_classes: int
+    skips: tuple[str, ...] = ()
+    skip_scales: tuple[float, ...] = ()
+    upsampling: type[Upsampling] = BilinearUpsampling
+    final_upsampling: type[Upsampling] = BilinearUpsampling
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b h w c"],
+        sizes: Int[Array, "b 2"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b h w k"]:
+        """Scores of every class at every pixel.
+
+        Args:
+            images: preprocessed images; zero (the mean) outside each image's true size.
+            sizes: true rows and columns of each image on the shared canvas; None where every
+                image fills it.
+            train: apply dropout (random stream `dropout`) and update batch statistics.
+
+        Returns:
+            float32 scores; zero outside the true sizes.
+
+        Raises:
+            ValueError: an unknown skip, or maps that cannot be lined up; the layers are named.
+        """
+        image = as_image(images, sizes, self.dtype)
+        ringed = image.replace(ring=getattr(self.trunk, "ring", 0))
+        maps = self.trunk(ringed, train=train)
+        self._check_skips(maps)
+        x = self._score(next(reversed(maps.values())), "score_fr")
+        last = ""
+        for i, name in enumerate(self.skips):
+            skip = maps[name]
+            if self.skip_scales:
+                skip = Scale(self.skip_scales[i], name=f"scale_{name}")(skip)
+            skip = self._score(skip, f"score_{name}")
+            factor, kernel = upsampling_kernel(x, skip)
+            up = self.upsampling(factor, kernel, name=f"upscore_{last}" if last else "upscore2")(x)
+            x = Sum(name=f"fuse_{name}")(up, skip).replace(name=f"fuse_{name}")
+            last = name
+        factor, kernel = upsampling_kernel(x, image)
+        x = self.final_upsampling(factor, kernel, name=f"upscore{factor if last else ''}")(x)
+        shared = overlap(x, image)
+        if shared.starts[1] or shared.shape != image.shape:
+            raise ValueError(
+                f"{x.name} ({x.shape[0]}x{x.shape[1]} from pixel {x.grid.offset} on) does not "
+                f"cover the image ({image.shape[0]}x{image.shape[1]}); give the trunk a larger ring"
+            )
+        return Crop(shared.starts[0], shared.shape, name="score")(x, image.size).values
+
+    def _score(self, x: FeatureMap, name: str) -> FeatureMap:
+        x = x.replace(values=x.values.astype(jnp.float32))
+        return Conv(self.num_classes, 1, zero_init=True, name=name)(x)
+
+    def _check_skips(self, maps: dict[str, FeatureMap]) -> None:
+        unknown = [name for name in self.skips if name not in maps]
+        if unknown:
+            raise ValueError(f"the trunk has no map {unknown}; it has {list(maps)}")
+        if self.skip_scales and len(self.skip_scales) != len(self.skips):
+            raise ValueError(
+                f"{len(self.skip_scales)} skip_scales for {len(self.skips)} skips; give one each"
+            )
+
+
+def FCN32s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+    """Single-stream net: the deepest map alone."""
+    return FCN(trunk=trunk, num_classes=num_classes, **fields)
+
+
+def FCN16s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+    """One skip: `pool4` unless `skips` says otherwise."""
+    return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4",), **fields})
+
+
+def FCN8s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+    """Two skips: `pool4` and `pool3` unless `skips` says otherwise."""
+    return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4", "pool3"), **fields})
+
+
+class Classifier(nn.Module):
+    """The classification net as a convolution: one score per class at every place.
+
+    On an image of the net's own crop size (224 for VGG16) the result is 1x1 and equals the
+    ordinary classifier; on a larger one it is the heat map of the classifier slid over it.
+
+    Attributes:
+        trunk: the trunk; its `classifier` says how the net ends.
+        num_classes: 1000 for ImageNet.
+    """
+
+    trunk: nn.Module
+    num_classes: int = 1000
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b h w c"],
+        sizes: Int[Array, "b 2"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b i j k"]:
+        """Logits, `(b, 1, 1, classes)` on one crop.
+
+        Raises:
+            ValueError: the image is smaller than the net's crop, or the trunk is aligned.
+        """
+        if getattr(self.trunk, "aligned", False):
+            raise ValueError(
+                "an aligned trunk pads fc6 and is not the classifier's; pass it with aligned=False"
+            )
+        maps = self.trunk(as_image(images, sizes, jnp.float32), train=train)
+        ending = getattr(self.trunk, "classifier", Ending())
+        x = Conv(self.num_classes, 1, name=ending.layer)(next(reversed(maps.values())))
+        if ending.relu:
+            x = relu(x)
+        if ending.window > 1:
+            x = AveragePool(ending.window, name="pool")(x)
+        return x.values
+
+
+def as_image(images: Array, sizes: Any, dtype: Any) -> FeatureMap:
+    """The input as a feature map: one cell per pixel."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images must be (batch, rows, columns, channels), got shape {images.shape}; add a "
+            "batch axis to a single image: images[None]"
+        )
+    if sizes is not None and sizes.shape != (images.shape[0], 2):
+        raise ValueError(
+            f"sizes must be ({images.shape[0]}, 2), rows and columns of each image, "
+            f"got shape {sizes.shape}"
+        )
+    return FeatureMap(images.astype(dtype), sizes, Grid()).masked()
+
+
+def upsampling_kernel(coarse: FeatureMap, fine: FeatureMap) -> tuple[int, int]:
+    """Factor and kernel of the bilinear upsampling that brings `coarse` onto `fine`'s grid.
+
+    The kernel is twice the factor, or one less where only that puts cells upon cells (63 for
+    AlexNet's 32).
+
+    Raises:
+        ValueError: the strides are not multiples, or neither kernel lines the maps up.
+    """
+    ratio = coarse.grid.stride / fine.grid.stride
+    if ratio.denominator != 1:
+        raise ValueError(
+            f"{coarse.name} (stride {coarse.grid.stride}) cannot be upsampled onto {fine.name} "
+            f"(stride {fine.grid.stride}): the strides are not multiples of each other"
+        )
+    factor = int(ratio)
+    for kernel in (2 * factor, 2 * factor - 1):
+        index = coarse.grid.transposed(kernel, factor).index_of(fine.grid)
+        if index.denominator == 1:
+            return factor, kernel
+    raise ValueError(
+        f"{coarse.name} (cell 0 at pixel {coarse.grid.offset}) cannot be brought onto "
+        f"{fine.name} (cell 0 at pixel {fine.grid.offset}) by upsampling {factor} times"
+    )

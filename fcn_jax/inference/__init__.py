@@ -1,0 +1,1 @@
+"""Predicting and evaluating with a trained net."""

@@ -1,0 +1,306 @@
+"""The layers of an FCN: small modules from `FeatureMap` to `FeatureMap`.
+
+Each transforms the values, the grid and the true sizes together, and leaves zeros outside each
+image's own extent. Compute follows the dtype of the values; parameters are float32.
+"""
+
+from fractions import Fraction
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from fcn_jax.feature_map import FeatureMap, conv_size, overlap, pool_size
+from fcn_jax.ops import bilinear_filter, max_pool, transposed_conv, upsample_axis
+
+
+class Conv(nn.Module):
+    """Convolution (cross-correlation, as in Caffe) with bias.
+
+    Attributes:
+        features: output channels.
+        kernel: rows and columns of the kernel.
+        stride: cells between outputs.
+        padding: zero cells on every side; an unstored ring of the input is added to it.
+        groups: channel groups.
+        zero_init: start from zeros (score layers; Source: FCN papers, section 4.3) rather than
+            from He's normal distribution.
+        relu: apply max(x, 0) to the result.
+    """
+
+    features: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    zero_init: bool = False
+    relu: bool = False
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Raises ValueError where the map is smaller than the kernel."""
+        k, padding = self.kernel, self.padding + x.ring
+        if min(conv_size(n, k, self.stride, padding) for n in x.shape) < 1:
+            raise ValueError(
+                f"{self.name}: a {k}x{k} kernel with padding {padding} does not fit on "
+                f"{x.name}, which is {x.shape[0]}x{x.shape[1]} here; the image is too small for "
+                "this net without a padded ring"
+            )
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
+        kernel = self.param("kernel", init, (k, k, x.channels // self.groups, self.features))
+        values = lax.conv_general_dilated(
+            x.values,
+            kernel.astype(x.values.dtype),
+            (self.stride, self.stride),
+            ((padding, padding), (padding, padding)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
+        )
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            values = values + bias.astype(values.dtype)
+        size = None if x.size is None else conv_size(x.size, k, self.stride, padding)
+        out = FeatureMap(values, size, x.grid.window(k, self.stride, padding), 0, self.name or "")
+        return (relu(out) if self.relu else out).masked()
+
+
+def relu(x: FeatureMap) -> FeatureMap:
+    """max(values, 0)."""
+    return x.replace(values=nn.relu(x.values))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over the true extents only.
+
+    Attributes:
+        momentum: share of the running averages kept at each step.
+    """
+
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        """Normalise; running averages are in the collection `batch_stats`."""
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=1e-5,
+            dtype=x.values.dtype,
+            name="norm",
+        )
+        mask = None if x.size is None else x.inside()
+        return x.replace(values=norm(x.values, mask=mask), name=self.name or "").masked()
+
+
+class Dropout(nn.Module):
+    """Element-wise inverted dropout, as in Caffe; identity unless training."""
+
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        """Needs the random stream `dropout` when training."""
+        drop = nn.Dropout(self.rate, deterministic=not train, name="drop")
+        return x.replace(values=drop(x.values))
+
+
+class MaxPool(nn.Module):
+    """Ceil-mode max pooling: the last window is clipped at the edge, as in Caffe."""
+
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Ties go to the first maximum of the window in row order, as in Caffe."""
+        k, s, p = self.kernel, self.stride, self.padding
+        values = max_pool(x.masked(-jnp.inf).values, k, s, p)
+        size = None if x.size is None else pool_size(x.size, k, s, p)
+        return FeatureMap(values, size, x.grid.window(k, s, p), 0, self.name or "").masked()
+
+
+class AveragePool(nn.Module):
+    """Mean over every full `kernel` x `kernel` window, stride 1."""
+
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Raises ValueError where the map is smaller than the window."""
+        k = self.kernel
+        if min(x.shape) < k:
+            raise ValueError(f"{self.name}: {x.name} is {x.shape}, smaller than the {k}x{k} window")
+        total = lax.reduce_window(x.values, 0.0, lax.add, (1, k, k, 1), (1, 1, 1, 1), "VALID")
+        size = None if x.size is None else conv_size(x.size, k, 1, 0)
+        out = FeatureMap(total / k**2, size, x.grid.window(k, 1, 0), 0, self.name or "")
+        return out.masked()
+
+
+class Upsampling(nn.Module):
+    """Transposed convolution of stride `factor` and size `kernel`, zero-extended at the borders.
+
+    The result is `factor * (n - 1) + kernel` cells long; nothing is cut off here. Abstract: the
+    subclasses say which kernel.
+    """
+
+    factor: int
+    kernel: int
+
+    def upsample(self, values: Any, size: Any) -> Any:
+        """`(b, h, w, c)` to `(b, factor * (h - 1) + kernel, ..., c)`."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The finer map; its grid follows."""
+        size = None if x.size is None else (x.size - 1) * self.factor + self.kernel
+        grid = x.grid.transposed(self.kernel, self.factor)
+        return FeatureMap(self.upsample(x.values, x.size), size, grid, 0, self.name or "")
+
+
+class BilinearUpsampling(Upsampling):
+    """Fixed bilinear interpolation, a constant: the reference's frozen deconvolution.
+
+    Near the borders the taps sum to less than one, as in Caffe.
+
+    Source: shelhamer/fcn.berkeleyvision.org surgery.py, interp and upsample_filt.
+    """
+
+    def upsample(self, values: Any, size: Any) -> Any:
+        """Row by row, then column by column."""
+        taps = bilinear_filter(self.kernel)
+        return upsample_axis(upsample_axis(values, taps, self.factor, 1), taps, self.factor, 2)
+
+
+class NormalizedUpsampling(BilinearUpsampling):
+    """Bilinear interpolation that repeats the outermost cells beyond the borders.
+
+    Differs: not in the papers. Dividing by the sum of the taps that met a cell equals clamping
+    to the edge; without the padded ring the borders of the image would fade to zero otherwise.
+    """
+
+    def upsample(self, values: Any, size: Any) -> Any:
+        """Bilinear interpolation divided by the share of the taps inside the true extent."""
+        out = super().upsample(values, size)
+        for axis in (1, 2):
+            n = values.shape[axis]
+            met = jnp.ones((1, n)) if size is None else jnp.arange(n) < size[:, axis - 1, None]
+            met = met.astype(jnp.float32)
+            share = upsample_axis(met, bilinear_filter(self.kernel), self.factor, 1)
+            share = jnp.where(share > 0, share, 1).astype(out.dtype)
+            out = out / (share[:, :, None, None] if axis == 1 else share[:, None, :, None])
+        return out
+
+
+class LearnedUpsampling(Upsampling):
+    """One learned kernel per channel, initialised bilinear.
+
+    The parameter `kernel` is `(kernel, kernel, c)` in Caffe's orientation: cell `i` adds
+    `x[i] * kernel[j]` to cell `factor * i + j` of the result.
+
+    Source: FCN papers, section 4.3 (learned from bilinear initialisation); the reference's
+    README speaks of one kernel per class.
+    """
+
+    def upsample(self, values: Any, size: Any) -> Any:
+        """Transposed convolution, channel by channel."""
+
+        def init(key: Any, shape: tuple[int, ...]) -> Any:
+            filt = bilinear_filter(self.kernel)
+            return jnp.broadcast_to(jnp.asarray(np.outer(filt, filt))[..., None], shape)
+
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, values.shape[-1]))
+        return transposed_conv(values, kernel.astype(values.dtype), self.factor)
+
+
+class DenseUpsampling(Upsampling):
+    """A learned kernel for every pair of channels, initialised bilinear on the diagonal.
+
+    The parameter `kernel` is `(kernel, kernel, c_in, c_out)` in Caffe's orientation (see
+    `LearnedUpsampling`); this is the reference's `Deconvolution` with `group: 1`.
+    """
+
+    def upsample(self, values: Any, size: Any) -> Any:
+        """Transposed convolution."""
+
+        def init(key: Any, shape: tuple[int, ...]) -> Any:
+            filt = bilinear_filter(self.kernel)
+            return jnp.asarray(np.outer(filt, filt)[..., None, None] * np.eye(shape[-1]), "float32")
+
+        c = values.shape[-1]
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, c, c))
+        k = self.kernel
+        return lax.conv_general_dilated(
+            values,
+            kernel[::-1, ::-1].astype(values.dtype),
+            (1, 1),
+            ((k - 1, k - 1), (k - 1, k - 1)),
+            lhs_dilation=(self.factor, self.factor),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+class Crop(nn.Module):
+    """Cut `shape` cells from `start` on; both follow from the grids (see `overlap`)."""
+
+    start: int
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, size: Any) -> FeatureMap:
+        """`size` is the true size of the result, int32 `(b, 2)`, or None."""
+        (h, w), o = self.shape, self.start
+        values = x.values[:, o : o + h, o : o + w]
+        return FeatureMap(values, size, x.grid.cropped(o), 0, self.name or "").masked()
+
+
+class Sum(nn.Module):
+    """The sum of two maps over the cells that both have."""
+
+    @nn.compact
+    def __call__(self, a: FeatureMap, b: FeatureMap) -> FeatureMap:
+        """Raises ValueError, naming both layers, where the maps do not line up."""
+        shared = overlap(a, b)
+        a = Crop(shared.starts[0], shared.shape, name=f"{a.name}c")(a, shared.size)
+        b = Crop(shared.starts[1], shared.shape, name=f"{b.name}c")(b, shared.size)
+        grid = a.grid if a.grid.field >= b.grid.field else b.grid
+        return FeatureMap(a.values + b.values, shared.size, grid, 0, self.name or "")
+
+
+class Scale(nn.Module):
+    """A fixed factor, as the at-once net's scaled skips.
+
+    Source: shelhamer/fcn.berkeleyvision.org voc-fcn8s-atonce/net.py.
+    """
+
+    factor: float
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The values times the factor."""
+        return x.replace(values=x.values * self.factor, name=self.name or "")
+
+
+def concat(maps: list[FeatureMap]) -> FeatureMap:
+    """Maps on one grid, stacked along the channels.
+
+    Raises:
+        ValueError: the grids or sizes differ; the layers are named.
+    """
+    first = maps[0]
+    for other in maps[1:]:
+        same = (first.grid.stride, first.grid.offset) == (other.grid.stride, other.grid.offset)
+        if not same or first.shape != other.shape:
+            raise ValueError(
+                f"{first.name} {first.shape} and {other.name} {other.shape} lie on different "
+                "grids; only maps of the same stride, offset and size can be stacked"
+            )
+    field = max(m.grid.field for m in maps)
+    grid = type(first.grid)(first.grid.stride, first.grid.offset, Fraction(field))
+    return first.replace(values=jnp.concatenate([m.values for m in maps], -1), grid=grid)
+
+

@@ -1,0 +1,251 @@
+"""Optimizers as values: frozen dataclasses that a recipe holds and a run calls.
+
+`CaffeSGD(...)()` builds an `optax.GradientTransformation`. Any other callable without arguments
+that returns one serves as an optimizer just as well, `functools.partial(optax.lion, 1e-4)` for
+one. Accumulating gradients over several forward passes belongs to the train step: it hands over
+the sum of k gradients divided by k, as Caffe's `iter_size` does, so decay sees it once.
+
+Parameters are named by their path, `trunk/conv1_1/kernel`. Wherever a layer is asked for, any run
+of whole components names it: `trunk`, `conv1_1`, `fire2/squeeze1x1`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+from flax import traverse_util
+
+Schedule = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaffeSGD:
+    """Caffe's stochastic gradient descent, which is not `optax.sgd`.
+
+    `g += weight_decay * decay_mult * w`, `v = momentum * v + learning_rate * lr_mult * g`,
+    `w -= v`. The learning rate is inside the velocity: after it drops, old velocity keeps the old
+    rate, where `optax.sgd` would shrink it at once. Weight decay passes through the momentum.
+
+    Momentum p over minibatches of k images weighs past images as momentum `p**(1 / k)` over single
+    images does, see `equivalent_momentum`.
+
+    Attributes:
+        learning_rate: a number, or an optax schedule from update count to number.
+        momentum: fraction of the velocity that is kept, in [0, 1).
+        weight_decay: factor of the weights in the gradient.
+        bias_multiplier: learning rate of a bias over that of a kernel (`lr_mult`).
+        bias_decay: weight decay of a bias over that of a kernel (`decay_mult`).
+        plain: layers whose biases are treated as kernels: Caffe's default where a layer has no
+            `param` block, as in the trunk of voc-fcn-alexnet.
+
+    Raises:
+        ValueError: a value is out of its range; on building, a name in `plain` that no
+            parameter has.
+
+    Source: `SGDSolver::ApplyUpdate` of Caffe; `net.py` of the reference for 2 and 0.
+    """
+
+    learning_rate: float | Schedule
+    momentum: float
+    weight_decay: float
+    bias_multiplier: float = 2.0
+    bias_decay: float = 0.0
+    plain: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        _check_rate(self.learning_rate)
+        _check_range("momentum", self.momentum, 0, 1)
+        _check_range("weight_decay", self.weight_decay, 0)
+
+    def __call__(self) -> optax.GradientTransformation:
+        """Builds the transformation; its update is to be added to the parameters."""
+
+        def multiplier(at_bias: float) -> Callable[[str], float]:
+            return lambda path: at_bias if _is_bias(path) and not _any(self.plain, path) else 1.0
+
+        return optax.chain(
+            _known(self.plain),
+            _add_decay(lambda path: self.weight_decay * multiplier(self.bias_decay)(path)),
+            optax.scale_by_learning_rate(self.learning_rate),
+            _scale(multiplier(self.bias_multiplier)),
+            optax.trace(decay=self.momentum),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay, a linear warm-up and a cosine to the end.
+
+    Attributes:
+        learning_rate: the rate at the end of the warm-up.
+        weight_decay: decoupled decay of kernels; biases and other vectors have none.
+        warmup_steps: updates of linear warm-up; the first has `learning_rate / warmup_steps`.
+        total_steps: updates of the whole run, warm-up included.
+        end_factor: the last learning rate over the highest.
+        b1: decay of the first moment.
+        b2: decay of the second moment.
+        multipliers: learning rate factors by layer, `(("trunk", 0.1),)`; where several name a
+            parameter, their product counts.
+        clip_norm: the largest global norm of the gradient, or None.
+
+    Raises:
+        ValueError: a value is out of its range; on building, a layer that no parameter has.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    total_steps: int
+    end_factor: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    multipliers: tuple[tuple[str, float], ...] = ()
+    clip_norm: float | None = None
+
+    def __post_init__(self):
+        _check_rate(self.learning_rate)
+        _check_range("weight_decay", self.weight_decay, 0)
+        _check_range("end_factor", self.end_factor, 0)
+        _check_range("warmup_steps", self.warmup_steps, 0, self.total_steps)
+
+    def __call__(self) -> optax.GradientTransformation:
+        """Builds the transformation; its update is to be added to the parameters."""
+
+        def factor(path: str) -> float:
+            product = 1.0
+            for name, value in self.multipliers:
+                product *= value if names(name, path) else 1.0
+            return product
+
+        schedule = optax.warmup_cosine_decay_schedule(
+            init_value=self.learning_rate / max(self.warmup_steps, 1),
+            peak_value=self.learning_rate,
+            warmup_steps=max(self.warmup_steps - 1, 0),
+            decay_steps=max(self.total_steps - 1, self.warmup_steps, 1),
+            end_value=self.learning_rate * self.end_factor,
+        )
+        return optax.chain(
+            _known(tuple(name for name, _ in self.multipliers)),
+            optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity(),
+            optax.scale_by_adam(b1=self.b1, b2=self.b2),
+            optax.add_decayed_weights(
+                self.weight_decay, lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+            ),
+            _scale(factor),
+            optax.scale_by_learning_rate(schedule),
+        )
+
+
+def equivalent_momentum(momentum: float, batch_size: int, *, new_batch_size: int = 1) -> float:
+    """Momentum of another batch size that weighs past images alike: `p**(k' / k)`.
+
+    0.9 over 20 images is 0.9947 over single images, which the paper rounds to 0.99.
+
+    Source: FCN (TPAMI) section 4.2.
+    """
+    return momentum ** (new_batch_size / batch_size)
+
+
+def trainable(params: Mapping, frozen: tuple[str, ...]) -> tuple[dict, dict]:
+    """Splits nested parameters into what learns and what does not.
+
+    Args:
+        params: nested mapping of names to arrays.
+        frozen: layers that do not learn; `("trunk",)` leaves only the score layers.
+
+    Returns:
+        Two flat dicts from path, `trunk/conv1_1/kernel`, to array: learning, frozen.
+        `merge` puts them together again.
+
+    Raises:
+        ValueError: a name in `frozen` that no parameter has.
+    """
+    flat = traverse_util.flatten_dict(params, sep="/")
+    _check_known(frozen, list(flat))
+    rest = {path: value for path, value in flat.items() if _any(frozen, path)}
+    return {path: value for path, value in flat.items() if path not in rest}, rest
+
+
+def merge(learning: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict:
+    """Nested parameters from the two flat dicts of `trainable`.
+
+    Raises:
+        ValueError: a parameter is in both.
+    """
+    both = sorted(learning.keys() & frozen.keys())
+    if both:
+        raise ValueError(
+            f"a parameter either learns or is frozen; {both} are in both dicts."
+            " Pass the two dicts that `trainable` returned."
+        )
+    return traverse_util.unflatten_dict({**learning, **frozen}, sep="/")
+
+
+def names(name: str, path: str) -> bool:
+    """Whether a layer's name, `conv1_1` or `trunk/conv1_1`, names the parameter at `path`."""
+    return f"/{name}/" in f"/{path}/"
+
+
+def _any(layers: tuple[str, ...], path: str) -> bool:
+    return any(names(layer, path) for layer in layers)
+
+
+def _is_bias(path: str) -> bool:
+    return path.rsplit("/", 1)[-1] == "bias"
+
+
+def _path(keys: tuple) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def _scale(factor: Callable[[str], float]) -> optax.GradientTransformation:
+    """Multiplies each update by a factor of its path."""
+    return optax.stateless(
+        lambda updates, params: jax.tree_util.tree_map_with_path(
+            lambda keys, update: factor(_path(keys)) * update, updates
+        )
+    )
+
+
+def _add_decay(factor: Callable[[str], float]) -> optax.GradientTransformation:
+    """Adds to each update its parameter times a factor of its path."""
+    return optax.stateless(
+        lambda updates, params: jax.tree_util.tree_map_with_path(
+            lambda keys, update, param: update + factor(_path(keys)) * param, updates, params
+        )
+    )
+
+
+def _known(layers: tuple[str, ...]) -> optax.GradientTransformation:
+    """Changes nothing, but refuses parameters that lack one of the named layers."""
+
+    def init(params):
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        _check_known(layers, [_path(keys) for keys, _ in leaves])
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+
+
+def _check_known(layers: tuple[str, ...], paths: list[str]) -> None:
+    unknown = [layer for layer in layers if not any(names(layer, path) for path in paths)]
+    if unknown:
+        known = sorted({path.rsplit("/", 1)[0] for path in paths})
+        raise ValueError(
+            f"no parameter belongs to {unknown}; expected layers out of {known}, or a run of"
+            " components of one of these. Correct the name."
+        )
+
+
+def _check_rate(rate: float | Schedule) -> None:
+    if not callable(rate):
+        _check_range("learning_rate", rate, 0)
+
+
+def _check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    if not low <= value < high:
+        raise ValueError(f"{name} must be in [{low}, {high}); found {value}. Correct the recipe.")

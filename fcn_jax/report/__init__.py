@@ -1,0 +1,1 @@
+"""Colours, overlays and pictures of label maps."""

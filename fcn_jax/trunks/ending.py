@@ -1,0 +1,18 @@
+"""How a classification net ends after its trunk."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """What turns a trunk's last map into class scores.
+
+    Attributes:
+        layer: name of the 1x1 convolution, as in the Caffe model.
+        relu: whether a ReLU follows it.
+        window: size of the average pooling that follows, on the net's own crop; 1 for none.
+    """
+
+    layer: str = "fc8"
+    relu: bool = False
+    window: int = 1

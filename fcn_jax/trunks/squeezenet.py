@@ -1,0 +1,64 @@
+"""SqueezeNet 1.0: AlexNet's accuracy in 1.2 million parameters.
+
+Source: Iandola et al., 2016 (arXiv 1602.07360); forresti/SqueezeNet SqueezeNet_v1.0.
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+
+from fcn_jax.feature_map import FeatureMap
+from fcn_jax.layers import Conv, Dropout, MaxPool, concat
+from fcn_jax.trunks.ending import Ending
+
+# Squeeze and expand channels of fire2 … fire9; a pool follows fire4 and fire8.
+FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
+
+
+class Fire(nn.Module):
+    """A 1x1 convolution that squeezes, then 1x1 and 3x3 ones side by side that expand."""
+
+    squeeze: int
+    expand: int
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """`2 * expand` channels, on the same grid."""
+        x = Conv(self.squeeze, 1, relu=True, name="squeeze1x1")(x)
+        left = Conv(self.expand, 1, relu=True, name="expand1x1")(x)
+        right = Conv(self.expand, 3, padding=1, relu=True, name="expand3x3")(x)
+        return concat([left, right]).replace(name=self.name or "")
+
+
+class SqueezeNet(nn.Module):
+    """Eight fire modules between ceil-mode 3x3 pools.
+
+    Maps: `conv1` (1/2), `pool1` … `fire4` (1/4), `pool4` … `fire8` (1/8), `pool8`, `fire9` (1/16).
+
+    Attributes:
+        aligned: a ring of 3 zero cells, the least with which the upsampled scores cover the
+            image, instead of the papers' 100.
+        dropout: rate after fire9.
+    """
+
+    aligned: bool = False
+    dropout: float = 0.5
+
+    classifier: ClassVar[Ending] = Ending("conv10", relu=True, window=13)
+
+    @property
+    def ring(self) -> int:
+        """Zero cells around the image; conv1 itself does not pad."""
+        return 3 if self.aligned else 100
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
+        """Raises ValueError where the image is too small."""
+        maps = {"conv1": Conv(96, 7, stride=2, relu=True, name="conv1")(x)}  # 1/2
+        x = maps["pool1"] = MaxPool(3, 2, name="pool1")(maps["conv1"])  # 1/4
+        for i, (squeeze, expand) in enumerate(FIRES, 2):
+            x = maps[f"fire{i}"] = Fire(squeeze, expand, name=f"fire{i}")(x)
+            if i in (4, 8):
+                x = maps[f"pool{i}"] = MaxPool(3, 2, name=f"pool{i}")(x)  # 1/8, 1/16
+        maps["fire9"] = Dropout(self.dropout, name="drop9")(x, train=train)
+        return maps
