@@ -5,6 +5,7 @@ whole batch. Under `jax.jit` on a sharded batch both are global, whatever the de
 of per-device means, which differ as soon as void pixels do, never appear.
 """
 
+import dataclasses
 import enum
 
 import jax
@@ -115,8 +116,8 @@ def _reduce(partition, scores, labels, normalization, sizes):
 
     # A comparison instead of a gather: it fuses, and its gradient is no scatter.
     picked = jnp.sum(jnp.where(jnp.arange(k) == labels[..., None], scores, 0.0), axis=-1)
-    picked = jnp.where((labels >= 0) & (labels < k), picked, jnp.nan)
     valid = labels != IGNORE
+    picked = jnp.where(((labels >= 0) & (labels < k)) | ~valid, picked, jnp.nan)
     total = jnp.sum(jnp.where(valid, partition(scores, axis=-1) - picked, 0.0))
 
     match normalization:
@@ -159,3 +160,18 @@ def _check(scores, labels, normalization, sizes):
             f"normalization must be a member of Normalization; found {normalization!r}."
             f" Use one of {[str(member) for member in Normalization]}."
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Softmax:
+    """`softmax_loss` as a value that a recipe holds.
+
+    Attributes:
+        normalization: what the sum is divided by.
+    """
+
+    normalization: Normalization
+
+    def __call__(self, scores, labels, *, sizes=None):
+        """The loss; see `softmax_loss`."""
+        return softmax_loss(scores, labels, normalization=self.normalization, sizes=sizes)

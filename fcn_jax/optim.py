@@ -63,7 +63,9 @@ class CaffeSGD:
         """Builds the transformation; its update is to be added to the parameters."""
 
         def multiplier(at_bias: float) -> Callable[[str], float]:
-            return lambda path: at_bias if _is_bias(path) and not _any(self.plain, path) else 1.0
+            return lambda path: (
+                at_bias if f"/{path}".endswith("/bias") and not _any(self.plain, path) else 1.0
+            )
 
         return optax.chain(
             _known(self.plain),
@@ -83,7 +85,7 @@ class AdamW:
         weight_decay: decoupled decay of kernels; biases and other vectors have none.
         warmup_steps: updates of linear warm-up; the first has `learning_rate / warmup_steps`.
         total_steps: updates of the whole run, warm-up included.
-        end_factor: the last learning rate over the highest.
+        end_factor: where the cosine ends, right after the last update, over the highest rate.
         b1: decay of the first moment.
         b2: decay of the second moment.
         multipliers: learning rate factors by layer, `(("trunk", 0.1),)`; where several name a
@@ -125,7 +127,7 @@ class AdamW:
             init_value=self.learning_rate / max(self.warmup_steps, 1),
             peak_value=self.learning_rate,
             warmup_steps=max(self.warmup_steps - 1, 0),
-            decay_steps=max(self.total_steps - 1, self.warmup_steps, 1),
+            decay_steps=self.total_steps,
             end_value=self.learning_rate * self.end_factor,
         )
         return optax.chain(
@@ -194,16 +196,11 @@ def _any(layers: tuple[str, ...], path: str) -> bool:
     return any(names(layer, path) for layer in layers)
 
 
-def _is_bias(path: str) -> bool:
-    return path.rsplit("/", 1)[-1] == "bias"
-
-
 def _path(keys: tuple) -> str:
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def _scale(factor: Callable[[str], float]) -> optax.GradientTransformation:
-    """Multiplies each update by a factor of its path."""
     return optax.stateless(
         lambda updates, params: jax.tree_util.tree_map_with_path(
             lambda keys, update: factor(_path(keys)) * update, updates
@@ -212,7 +209,6 @@ def _scale(factor: Callable[[str], float]) -> optax.GradientTransformation:
 
 
 def _add_decay(factor: Callable[[str], float]) -> optax.GradientTransformation:
-    """Adds to each update its parameter times a factor of its path."""
     return optax.stateless(
         lambda updates, params: jax.tree_util.tree_map_with_path(
             lambda keys, update, param: update + factor(_path(keys)) * param, updates, params
@@ -246,6 +242,6 @@ def _check_rate(rate: float | Schedule) -> None:
         _check_range("learning_rate", rate, 0)
 
 
-def _check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
+def _check_range(name: str, value, low, high=float("inf")) -> None:
     if not low <= value < high:
         raise ValueError(f"{name} must be in [{low}, {high}); found {value}. Correct the recipe.")

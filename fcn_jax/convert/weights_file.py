@@ -1,0 +1,147 @@
+"""Weights on disk: `.safetensors`, arrays by path and a few lines about where they are from.
+
+Never pickle: reading a weights file runs no code.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+FORMAT = "fcn_jax weights 1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What the first layer expects: `(pixel - mean) / std`, pixels 0..255.
+
+    Attributes:
+        channels: order of the channels, "BGR" or "RGB".
+        mean: per channel, in this order.
+        std: per channel, in this order.
+    """
+
+    channels: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self):
+        if sorted(self.channels) != sorted("BGR") or len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(
+                "preprocessing needs an order of the channels R, G and B, and a mean and a"
+                f" standard deviation of each; found {self}. Correct it where it is made."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a weights file says about itself.
+
+    Attributes:
+        architecture: the net, such as "VGG16".
+        num_classes: channels of its last layer.
+        preprocessing: what its first layer expects.
+        source: where the weights are from, in words.
+        source_sha256: checksum of the file they were read from, or "".
+    """
+
+    architecture: str
+    num_classes: int
+    preprocessing: Preprocessing
+    source: str
+    source_sha256: str = ""
+
+
+def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -> None:
+    """Writes variables to `path`, which holds either all of them or what it held before.
+
+    Args:
+        path: a name ending in `.safetensors`.
+        variables: `{"params": {...}}`, with other collections if the net has any.
+        metadata: what to say about them.
+
+    Raises:
+        ValueError: the name ends differently, or there are no arrays.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"weights are written as .safetensors; found {path}. Choose another name.")
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    if not flat:
+        raise ValueError(f"there are no arrays to write to {path}. Pass the net's variables.")
+    # safetensors writes memory as it lies, whatever the strides.
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in flat.items()}
+    # One entry only: safetensors keeps no order of entries, and equal weights are equal files.
+    about = {"format": FORMAT, **dataclasses.asdict(metadata)}
+    content = safetensors.numpy.save(arrays, {"fcn_jax": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[str, Any], Metadata]:
+    """Reads what `save_weights` wrote.
+
+    Args:
+        path: the file.
+        architecture: what it must be for, or None for anything.
+
+    Returns:
+        Variables, `{"params": {"trunk": {"conv1_1": {"kernel": ...}}}}`, float32 numpy arrays, as
+        `surgery.transplant` takes them; and the metadata.
+
+    Raises:
+        ValueError: there is no such file, it is damaged or of another kind, or it is for another
+            architecture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"there is no weights file {path}. weights/README.md says how to make each."
+        )
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            fields = json.loads((file.metadata() or {}).get("fcn_jax", "{}"))
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} is no complete .safetensors file ({error}). Make or copy it again."
+        ) from error
+    found = fields.pop("format", None)
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} was not written by fcn_jax: expected format {FORMAT!r}, found {found!r}."
+            " Convert it with `python -m fcn_jax convert`."
+        )
+    lists = fields.pop("preprocessing")
+    preprocessing = Preprocessing(
+        channels=lists["channels"], mean=tuple(lists["mean"]), std=tuple(lists["std"])
+    )
+    metadata = Metadata(preprocessing=preprocessing, **fields)
+    if architecture not in (None, metadata.architecture):
+        raise ValueError(
+            f"{path} holds weights of {metadata.architecture}; expected {architecture}."
+            " Choose the file that belongs to the trunk."
+        )
+    return traverse_util.unflatten_dict(flat, sep="/"), metadata
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

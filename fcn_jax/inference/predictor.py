@@ -1,0 +1,148 @@
+"""Labels for single images of any size, from a few compiled programs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, UInt8
+
+from fcn_jax.compiling import jit
+
+Preprocess = Callable[[Array, Array], Array]
+"""Runs on the device: images uint8 (b, h, w, 3) RGB and sizes int32 (b, 2) -> float32 (b, h, w, 3),
+in the network's own units and channel order, 0 outside the sizes."""
+
+_MOST_CLASSES = 255
+
+
+def dense_scores(
+    net: nn.Module,
+    preprocess: Preprocess,
+    variables: Any,
+    images: UInt8[Array, "b h w 3"],
+    sizes: Int[Array, "b 2"],
+) -> Float[Array, "b h w k"]:
+    """Scores of a batch of images on one canvas, for use inside `jit`.
+
+    Args:
+        net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k).
+        preprocess: makes the network's input from images and sizes.
+        variables: the network's variables.
+        images: uint8, 0..255, RGB.
+        sizes: rows and columns of each image, in the upper left corner of the canvas.
+
+    Returns:
+        Float scores, (b, h, w, k).
+    """
+    scores = net.apply(variables, preprocess(images, sizes), sizes=sizes)
+    assert isinstance(scores, jax.Array)
+    return scores
+
+
+def best_class(scores: Float[Array, "b h w k"]) -> UInt8[Array, "b h w"]:
+    """The class of the highest score, the first of equals.
+
+    Args:
+        scores: (b, h, w, k).
+
+    Returns:
+        uint8 labels (b, h, w), 0..k-1.
+
+    Raises:
+        ValueError: if there are more than 255 classes: 255 means ignore in a uint8 label.
+    """
+    if scores.shape[-1] > _MOST_CLASSES:
+        raise ValueError(
+            f"labels are uint8 and 255 means ignore: expected at most {_MOST_CLASSES} classes, "
+            f"found {scores.shape[-1]}. Take the scores and choose a wider label yourself."
+        )
+    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+
+
+class Predictor:
+    """Predicts the label of one image of any size.
+
+    Images are laid on canvases whose sides are rounded up, so that sizes which are close share one
+    compiled program. The network is told the true size, so the result is that of the bare image.
+
+    Example:
+        `label = Predictor(net, variables, preprocess)(image)`
+    """
+
+    def __init__(
+        self, net: nn.Module, variables: Any, preprocess: Preprocess, *, multiple: int = 64
+    ):
+        """Keeps the variables on the device; nothing is compiled yet.
+
+        Args:
+            net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k), zero outside
+                the sizes.
+            variables: the network's variables.
+            preprocess: makes the network's input from uint8 images and sizes, on the device.
+            multiple: sides of canvases are multiples of this many pixels: fewer programs, or fewer
+                wasted pixels.
+
+        Raises:
+            ValueError: if `multiple` is below 1.
+        """
+        if multiple < 1:
+            raise ValueError(f"Predictor: expected multiple of at least 1 pixel, found {multiple}.")
+        self.multiple = multiple
+        self._variables = jax.tree.map(jnp.asarray, variables)
+
+        def scores(variables, images, sizes):
+            return dense_scores(net, preprocess, variables, images, sizes)
+
+        self._scores = jit(scores)
+        self._label = jit(lambda *args: best_class(scores(*args)))
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+        """Predicts the class of every pixel.
+
+        Args:
+            image: uint8, 0..255, RGB, any h and w of at least 1.
+
+        Returns:
+            uint8 (h, w), 0..k-1; of equal scores, the first class wins.
+
+        Raises:
+            ValueError: if `image` is not uint8 (h, w, 3), or the classes are more than 255.
+        """
+        h, w = self._check(image)
+        return np.asarray(self._label(self._variables, *self._canvas(image)))[0, :h, :w]
+
+    def scores(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w k"]:
+        """Predicts the scores of every class at every pixel.
+
+        Args:
+            image: uint8, 0..255, RGB, any h and w of at least 1.
+
+        Returns:
+            float32 (h, w, k), scores before the softmax.
+
+        Raises:
+            ValueError: if `image` is not uint8 (h, w, 3).
+        """
+        h, w = self._check(image)
+        scores = self._scores(self._variables, *self._canvas(image))
+        return np.asarray(scores[0, :h, :w], np.float32)
+
+    def _canvas(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        h, w, _ = image.shape
+        sides = (-(-n // self.multiple) * self.multiple for n in (h, w))
+        canvas = np.zeros((1, *sides, 3), np.uint8)
+        canvas[0, :h, :w] = image
+        return canvas, np.array([[h, w]], np.int32)
+
+    @staticmethod
+    def _check(image: np.ndarray) -> tuple[int, int]:
+        good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
+        if not (good and image.size):
+            raise ValueError(
+                "Predictor: expected an RGB image, uint8 (h, w, 3), h and w at least 1; found "
+                f"{image.dtype} {image.shape}. Read files with fcn_jax.inference.folder.read_rgb."
+            )
+        return image.shape[0], image.shape[1]

@@ -1,0 +1,164 @@
+"""The command line of an experiment: `python -m experiments.NAME`.
+
+The science is in the recipe; the command line says where it runs, and may override plain fields.
+"""
+
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from fcn_jax.recipe import Recipe, changed_fields, override, plain_fields
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to run.
+
+    Attributes:
+        data: folder with the data sets.
+        workdir: folder of the run; the same command goes on with what is there. [runs/NAME]
+        init: a run's folder or a .safetensors file to start from, instead of the recipe's own.
+        demo: three stages on generated scenes, in minutes on a CPU; needs no data.
+        threads: threads that read images ahead.
+        tensorboard: also write TensorBoard events.
+        debug: show the whole traceback of an error.
+    """
+
+    data: Path = Path("data")
+    workdir: Path | None = None
+    init: Path | None = None
+    demo: bool = False
+    threads: int = 4
+    tensorboard: bool = False
+    debug: bool = False
+
+
+def main(recipe: Recipe) -> None:
+    """Run a recipe from the command line; the last line of every experiment.
+
+    Exits with status 1 and one message where something is missing or wrong.
+    """
+    import tyro
+
+    module = sys.modules["__main__"]
+    name = module.__spec__.name if module.__spec__ else str(Path(sys.argv[0]).resolve())
+    short = name.rpartition(".")[2] if module.__spec__ else Path(name).stem
+    options = plain_fields(recipe)
+    arguments = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            ("place", Annotated[Place, tyro.conf.OmitArgPrefixes]),
+            (
+                "recipe",
+                Annotated[options, tyro.conf.arg(name="")],
+                dataclasses.field(default_factory=options),
+            ),
+        ],
+    )
+    args = tyro.cli(arguments, prog=f"python -m {name}", description=module.__doc__)
+    place: Place = args.place
+    with messages(place.debug):
+        use_compile_cache()
+        if place.demo:
+            from fcn_jax.demo import run_demo
+
+            run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
+            return
+        changes = changed_fields(recipe, args.recipe)
+        from fcn_jax.run import Machine, run
+
+        try:
+            run(
+                override(recipe, changes),
+                Machine(
+                    workdir=place.workdir or Path("runs") / short,
+                    data=place.data,
+                    init=place.init,
+                    threads=place.threads,
+                    tensorboard=place.tensorboard,
+                ),
+                origin={"module": name, "overrides": changes},
+            )
+        except ValueError as error:
+            error.add_note(
+                f"`python -m {name} --demo` shows the same program at work on generated scenes."
+            )
+            raise
+
+
+class messages:  # noqa: N801 - reads as a word at its use
+    """Turns a user's mistake into one message and exit status 1, unless debugging."""
+
+    def __init__(self, debug: bool):
+        self._debug = debug
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
+        if isinstance(error, ValueError | ArithmeticError | FileNotFoundError) and not self._debug:
+            notes = "\n".join(getattr(error, "__notes__", []))
+            print(f"error: {error}" + (f"\n{notes}" if notes else ""), file=sys.stderr)
+            sys.exit(1)
+
+
+def use_compile_cache() -> None:
+    """Keep compiled programs in the user's cache folder, unless JAX is told another."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
+        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(root / "fcn_jax" / "xla"))
+
+
+def load_recipe(described: dict[str, Any]) -> Recipe:
+    """The recipe that a run folder's `recipe.json` names, with its overrides.
+
+    Raises:
+        ValueError: the module is not there, or its recipe has changed since.
+    """
+    from fcn_jax.recipe import describe
+    from fcn_jax.training.run_folder import differing
+
+    name = described["module"]
+    module = import_recipe_module(name)
+    recipe = getattr(module, "RECIPE", None) or module.stage_recipe(described["stage"])
+    recipe = override(recipe, described["overrides"])
+    differences = list(differing(described["recipe"], describe(recipe)))
+    if differences:
+        raise ValueError(
+            f"{name} has changed since this run was made:\n"
+            + "\n".join(f"  {line}" for line in differences)
+        )
+    return recipe
+
+
+def import_recipe_module(name: str) -> Any:
+    """The module of a recipe, by its name (`experiments.voc_fcn8s`) or its file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name.endswith(".py"):
+        from importlib.util import module_from_spec, spec_from_file_location
+
+        spec = spec_from_file_location(Path(name).stem, name)
+        if spec is None or spec.loader is None or not Path(name).exists():
+            raise ValueError(f"there is no recipe file {name}")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise ValueError(
+                f"there is no module {name}; name a recipe such as experiments.voc_fcn8s, from "
+                "the folder that holds it"
+            ) from None
+        raise

@@ -1,0 +1,191 @@
+"""Pictures of labels: palette PNGs, overlays, and sheets of image, truth and predictions."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from fcn_jax.report.palette import voc_palette
+
+_INK, _PAPER, _EDGE = (40, 40, 46), (255, 255, 255), (205, 205, 210)
+
+
+def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
+    """Writes a file whole or not at all, whenever the process is killed.
+
+    Args:
+        path: the file; missing folders are made.
+        write: writes the file whose path it is given. That one lies in the same folder, hidden,
+            and takes the place of `path` at the end.
+
+    Returns:
+        `path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def write_png(path: Path | str, picture: UInt8[np.ndarray, "h w 3"]) -> Path:
+    """Writes an RGB picture (uint8, 0..255) as a PNG, atomically; returns its path."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return write_atomically(path, lambda draft: image.save(draft, format="PNG"))
+
+
+def write_label_png(
+    path: Path | str,
+    label: UInt8[np.ndarray, "h w"],
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
+) -> Path:
+    """Writes labels as a palette PNG (mode P), as VOC's: the file holds the indices themselves.
+
+    Args:
+        path: the file, `.png`.
+        label: uint8 (h, w), class indices; 255 is the ignore label.
+        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: if `path` is no `.png`: JPEG and the like do not keep indices.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(
+            f"{path}: expected .png, found {Path(path).suffix!r}: only a palette PNG "
+            "keeps class indices. Name it .png."
+        )
+    image = Image.fromarray(np.ascontiguousarray(label))
+    image.putpalette((voc_palette() if palette is None else palette).tobytes())
+    return write_atomically(path, lambda draft: image.save(draft, format="PNG", optimize=False))
+
+
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    label: UInt8[np.ndarray, "h w"],
+    alpha: float = 0.5,
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
+    *,
+    background: bool = False,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lays the colours of the labels over the image.
+
+    Args:
+        image: uint8 (h, w, 3), 0..255, RGB.
+        label: uint8 (h, w); 255, the ignore label, is laid over in the palette's cream.
+        alpha: opacity of the colours, 0..1.
+        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+        background: whether label 0 is laid over too.
+
+    Returns:
+        uint8 (h, w, 3), 0..255, RGB.
+
+    Raises:
+        ValueError: if `alpha` is not in 0..1.
+
+    Source: fcn.berkeleyvision.org `vis.py`: alpha 0.5, label 0 left as it is.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"overlay: expected alpha in 0..1, found {alpha}.")
+    colours = (voc_palette() if palette is None else palette)[label].astype(np.float32)
+    mixed = np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
+    return mixed if background else np.where((label > 0)[..., None], mixed, image)
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    *,
+    class_names: Sequence[str] = (),
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
+    zoom: int = 1,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws image, truth and predictions side by side, titled, with a legend of the classes.
+
+    Args:
+        rows: per row the cells (image, truth, prediction, ...): uint8 (h, w, 3) RGB images and
+            uint8 (h, w) labels, in any order and of any sizes. Ignored pixels (255) are cream.
+        titles: one title per column.
+        class_names: names for the legend, by label; none, no legend.
+        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+        zoom: each pixel becomes zoom x zoom pixels.
+
+    Returns:
+        The sheet: uint8 (height, width, 3), 0..255, RGB.
+
+    Raises:
+        ValueError: if there are no rows, or a row has not one cell per title.
+    """
+    if not rows:
+        raise ValueError("contact_sheet: expected at least one row of cells, found none.")
+    for number, row in enumerate(rows):
+        if len(row) != len(titles):
+            raise ValueError(
+                f"contact_sheet: row {number} has {len(row)} cells for {len(titles)} titles; "
+                "give each column one title."
+            )
+    colours = voc_palette() if palette is None else palette
+    cells = [
+        [_enlarge(cell if cell.ndim == 3 else colours[cell], zoom) for cell in r] for r in rows
+    ]
+    return _page(cells, titles, class_names, colours)
+
+
+def _page(
+    cells: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    class_names: Sequence[str],
+    colours: np.ndarray,
+) -> np.ndarray:
+    """Titles above columns of RGB cells, the legend below."""
+    font, gap = ImageFont.load_default(14), 8
+    widths = [
+        max(int(font.getlength(title)) + 1, *(cell.shape[1] for cell in column))
+        for title, column in zip(titles, zip(*cells, strict=True), strict=True)
+    ]
+    heights = [max(cell.shape[0] for cell in row) for row in cells]
+    width, header = sum(widths) + gap * (len(widths) + 1), 28
+    entries = _legend(class_names, colours, width - gap, font)
+    body = header + sum(h + gap for h in heights)
+    height = body + (entries[-1][1] + 26 if entries else 0)
+    page = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(page)
+    x = gap
+    for title, column_width, column in zip(titles, widths, zip(*cells, strict=True), strict=True):
+        draw.text((x, 6), title, fill=_INK, font=font)
+        y = header
+        for cell, row_height in zip(column, heights, strict=True):
+            page.paste(Image.fromarray(np.ascontiguousarray(cell)), (x, y))
+            y += row_height + gap
+        x += column_width + gap
+    for x, y, colour, name in entries:
+        draw.rectangle((x, body + y + 3, x + 13, body + y + 16), fill=colour, outline=_EDGE)
+        draw.text((x + 19, body + y + 1), name, fill=_INK, font=font)
+    return np.asarray(page)
+
+
+def _enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
+    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def _legend(class_names, colours, right, font):
+    """Places of the legend's entries, lines broken at `right`: [(x, y, colour, name)]."""
+    entries, x, y = [], 8, 0
+    named = [*enumerate(class_names), (255, "ignored")] if class_names else []
+    for label, name in named:
+        length = 19 + int(font.getlength(name)) + 16
+        if entries and x + length > right:
+            x, y = 8, y + 22
+        entries.append((x, y, tuple(int(v) for v in colours[label]), name))
+        x += length
+    return entries

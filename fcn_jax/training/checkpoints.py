@@ -1,0 +1,73 @@
+"""Checkpoints through Orbax, behind one small class."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+class Checkpoints:
+    """The states of a run on disk: the latest and the best.
+
+    A state is written to a temporary folder and renamed when complete, so a run killed in the
+    middle of a save goes on from the one before. Saving blocks: the next step overwrites the
+    state's memory.
+    """
+
+    def __init__(self, folder: Path):
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        options = ocp.CheckpointManagerOptions(
+            create=True, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
+        # use_replica_parallel makes the first save of replicated arrays many times slower.
+        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, item_handlers={"state": handler}
+        )
+
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        """Steps of all complete checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, keep: set[int]) -> None:
+        """Write the state, then delete every other checkpoint that is not in `keep`."""
+        args = self._ocp.args.Composite(state=self._ocp.args.PyTreeSave(state))
+        self._manager.save(step, args=args, force=True)
+        self._manager.wait_until_finished()
+        for old in self.steps():
+            if old != step and old not in keep:
+                self._manager.delete(old)
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state of that step, placed as `like` (arrays or shapes with shardings)."""
+        abstract = jax.tree.map(_abstract, like)
+        restore_args = self._ocp.checkpoint_utils.construct_restore_args(abstract)
+        args = self._ocp.args.Composite(
+            state=self._ocp.args.PyTreeRestore(abstract, restore_args=restore_args)
+        )
+        return self._manager.restore(step, args=args)["state"]
+
+    def restore_as_saved(self, step: int) -> dict[str, Any]:
+        """The state of that step as nested dictionaries of numpy arrays, whatever made it."""
+        import numpy as np
+
+        metadata = self._manager.item_metadata(step)["state"]
+        tree = jax.tree.map(
+            lambda m: self._ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree
+        )
+        args = self._ocp.args.Composite(state=self._ocp.args.PyTreeRestore(restore_args=tree))
+        return self._manager.restore(step, args=args)["state"]
+
+    def close(self) -> None:
+        """Release the manager's threads."""
+        self._manager.close()
+
+
+def _abstract(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None))

@@ -1,0 +1,106 @@
+"""A run on disk: what ran, what it measured, its checkpoints.
+
+`recipe.json` (what ran), `metrics.jsonl` (one JSON object a line), `checkpoints/`. The folder of a
+run that was killed at any moment can be resumed.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fcn_jax.files import write_atomically
+from fcn_jax.training.checkpoints import Checkpoints
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def recipe_file(self) -> Path:
+        """What ran, as JSON."""
+        return self.path / "recipe.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line, in order of steps."""
+        return self.path / "metrics.jsonl"
+
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints; close them after use."""
+        return Checkpoints(self.path / "checkpoints")
+
+    def claim(self, described: dict[str, Any]) -> None:
+        """Make the folder this run's: write `recipe.json`, or hold it against what is there.
+
+        Args:
+            described: JSON values; only its entry `recipe` must agree with what is there.
+
+        Raises:
+            ValueError: the folder belongs to another recipe; the differences are listed.
+        """
+        if not self.recipe_file.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(described, indent=2) + "\n"
+            write_atomically(self.recipe_file, lambda part: part.write_text(text))
+            return
+        there = self.described()
+        differences = list(differing(there["recipe"], described["recipe"]))
+        if differences:
+            raise ValueError(
+                f"{self.path} holds a run of another recipe, which cannot go on with this one:\n"
+                + "\n".join(f"  {line}" for line in differences)
+                + "\nGive another --workdir, or the recipe that the folder was made with."
+            )
+
+    def described(self) -> dict[str, Any]:
+        """The content of `recipe.json`.
+
+        Raises:
+            ValueError: this is not the folder of a run.
+        """
+        try:
+            return json.loads(self.recipe_file.read_text())
+        except FileNotFoundError:
+            raise ValueError(
+                f"{self.path} is not the folder of a run: it has no recipe.json. Pass the folder "
+                "that was given as --workdir (runs/NAME unless another was)."
+            ) from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.recipe_file} is damaged: {error}") from None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of `metrics.jsonl`."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def append(self, **line: Any) -> None:
+        """Add a line; a line cut off by a kill is dropped when the run is resumed."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forget what was measured after `step`: it will be measured again."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.metrics_file, lambda part: part.write_text("".join(kept)))
+
+    def best_step(self) -> int | None:
+        """The evaluated step with the highest mean IU (the first of equals), or None."""
+        scored = [line for line in self.metrics() if "mean_iu" in line]
+        scored = [line for line in scored if not math.isnan(line["mean_iu"])]
+        return max(scored, key=lambda line: line["mean_iu"])["step"] if scored else None
+
+
+def differing(there: Any, here: Any, path: str = "") -> Iterable[str]:
+    """A line for each place in which two JSON values differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            yield from differing(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+    elif there != here:
+        yield f"{path}: the folder has {json.dumps(there)}, this recipe {json.dumps(here)}"
