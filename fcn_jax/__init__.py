@@ -1,10 +1,10 @@
 """Fully convolutional networks in JAX: dense prediction at any image size, exactly.
 
-    import fcn_jax as fcn
+import fcn_jax as fcn
 
-    net = fcn.FCN8s(trunk=fcn.VGG16(), num_classes=21)
-    variables = net.init(key, images)
-    scores = net.apply(variables, images, sizes=sizes)
+net = fcn.FCN8s(trunk=fcn.VGG16(), num_classes=21)
+variables = net.init(key, images)
+scores = net.apply(variables, images, sizes=sizes)
 """
 
 from fcn_jax import losses, metrics, optim

@@ -7,6 +7,7 @@ norm, because it starts from random weights.
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from fcn_jax.data.scenes import Scenes
@@ -22,8 +23,7 @@ from fcn_jax.trunks import VGG16
 
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
 SKIPS = {"fcn32s": (), "fcn16s": ("pool4",), "fcn8s": ("pool4", "pool3")}
-STEPS = {"fcn32s": 500, "fcn16s": 250, "fcn8s": 250}
-RATES = {"fcn32s": 3e-3, "fcn16s": 2e-3, "fcn8s": 2e-3}
+STEPS = {"fcn32s": 400, "fcn16s": 300, "fcn8s": 450}
 INPUT = Preprocessing(channels=CAFFE.channels, mean=CAFFE.mean, std=(64.0, 64.0, 64.0))
 
 
@@ -31,7 +31,7 @@ def stage_recipe(stage: str) -> Recipe:
     """The recipe of one stage: `fcn32s`, `fcn16s` or `fcn8s`."""
     before = STAGES.index(stage) - 1
     model = FCN(
-        VGG16(aligned=True, width=0.25, batch_norm=True, dropout=0.0),
+        VGG16(aligned=True, width=1 / 16, batch_norm=True, dropout=0.0),
         7,
         skips=SKIPS[stage],
         upsampling=NormalizedUpsampling,
@@ -40,14 +40,18 @@ def stage_recipe(stage: str) -> Recipe:
     steps = STEPS[stage]
     return Recipe(
         model=model,
-        train_set=Scenes(length=4000, seed=0),
-        validation_set=Scenes(length=200, seed=1),
+        train_set=Scenes(length=10_000, seed=0, largest=(64, 64)),
+        validation_set=Scenes(length=200, seed=1, largest=(64, 64)),
         start=FromScratch(preprocessing=INPUT) if before < 0 else FromRun(run=STAGES[before]),
         optimizer=AdamW(
-            learning_rate=RATES[stage], weight_decay=1e-4, warmup_steps=20, total_steps=steps
+            learning_rate=5e-3,
+            weight_decay=1e-3,
+            warmup_steps=20,
+            total_steps=steps,
+            end_factor=0.02,
         ),
         loss=Softmax(normalization=Normalization.VALID),
-        batch_size=16,
+        batch_size=8,
         accumulate=1,
         steps=steps,
         with_replacement=False,
@@ -85,7 +89,7 @@ def run_demo(workdir: Path, *, threads: int = 4) -> None:
         )
         if last is None:
             return
-        rows[stage] = last
+        rows[stage] = SimpleNamespace(**last)
         lines += [{"stage": stage, **line} for line in RunFolder(folder).metrics()]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomically(workdir / "metrics.jsonl", lambda part, text=text: part.write_text(text))

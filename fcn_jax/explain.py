@@ -99,7 +99,17 @@ def explain_table(rows: list[Row]) -> Any:
     from rich.table import Table
 
     table = Table(title="layers, and where the crop offsets come from", title_justify="left")
-    for column in ("layer", "kernel", "stride", "pad", "output", "grid", "field", "params", "MFLOP"):
+    for column in (
+        "layer",
+        "kernel",
+        "stride",
+        "pad",
+        "output",
+        "grid",
+        "field",
+        "params",
+        "MFLOP",
+    ):
         table.add_column(column, justify="left" if column == "layer" else "right")
     for row in rows:
         table.add_row(

@@ -88,7 +88,9 @@ class FCN(nn.Module):
             x = Sum(name=f"fuse_{name}")(up, skip).replace(name=f"fuse_{name}")
             last = name
         factor, kernel = upsampling_kernel(x, image)
-        x = self.final_upsampling(factor, kernel, name=f"upscore{factor if last else ''}")(x)
+        # Caffe's names; "upscore2" is the first skip's.
+        final = f"upscore{factor}" if last and factor != 2 else "upscore"
+        x = self.final_upsampling(factor, kernel, name=final)(x)
         shared = overlap(x, image)
         if shared.starts[1] or shared.shape != image.shape:
             raise ValueError(
@@ -130,7 +132,8 @@ class Classifier(nn.Module):
     """The classification net as a convolution: one score per class at every place.
 
     On an image of the net's own crop size (224 for VGG16) the result is 1x1 and equals the
-    ordinary classifier; on a larger one it is the heat map of the classifier slid over it.
+    ordinary classifier; on a larger one it is the heat map of the classifier slid over it, but
+    that the trunk's layers see the image beyond each crop, and not their zero padding.
 
     Attributes:
         trunk: the trunk; its `classifier` says how the net ends.

@@ -128,11 +128,11 @@ def pool_size(n: Any, kernel: int, stride: int, padding: int) -> Any:
     The last window may hang over the edge, but starts inside the map.
 
     Source: BVLC/caffe src/caffe/layers/pooling_layer.cpp, Reshape.
-    Differs: a map smaller than `kernel - stride + 1` gives one window, where Caffe refuses it.
+    Differs: a map smaller than `kernel - stride + 1` gives one window, where Caffe refuses it;
+    and where the stride exceeds the kernel, Caffe without padding keeps an empty last window.
     """
     out = -((kernel - n - 2 * padding) // stride) + 1
-    if padding:
-        out = out - ((out - 1) * stride >= n + padding)
+    out = out - ((out - 1) * stride >= n + padding)
     return max(out, 1) if isinstance(n, int) else jnp.maximum(out, 1)
 
 

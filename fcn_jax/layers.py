@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from fcn_jax.feature_map import FeatureMap, conv_size, overlap, pool_size
-from fcn_jax.ops import bilinear_filter, max_pool, transposed_conv, upsample_axis
+from fcn_jax.ops import bilinear_filter, convolve, max_pool, transposed_conv, upsample_axis
 
 
 class Conv(nn.Module):
@@ -47,18 +47,12 @@ class Conv(nn.Module):
             raise ValueError(
                 f"{self.name}: a {k}x{k} kernel with padding {padding} does not fit on "
                 f"{x.name}, which is {x.shape[0]}x{x.shape[1]} here; the image is too small for "
-                "this net without a padded ring"
+                "this net; a larger ring of zeros around it would make room"
             )
         init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
         kernel = self.param("kernel", init, (k, k, x.channels // self.groups, self.features))
-        values = lax.conv_general_dilated(
-            x.values,
-            kernel.astype(x.values.dtype),
-            (self.stride, self.stride),
-            ((padding, padding), (padding, padding)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
+        kernel = kernel.astype(x.values.dtype)
+        values = convolve(x.values, kernel, self.stride, padding, self.groups)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             values = values + bias.astype(values.dtype)
@@ -138,6 +132,21 @@ class AveragePool(nn.Module):
         size = None if x.size is None else conv_size(x.size, k, 1, 0)
         out = FeatureMap(total / k**2, size, x.grid.window(k, 1, 0), 0, self.name or "")
         return out.masked()
+
+
+class GlobalMean(nn.Module):
+    """The mean over each image's own extent, repeated at every cell."""
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same grid and size; the receptive field is then the whole image."""
+        total = jnp.sum(x.values, (1, 2), keepdims=True)
+        if x.size is None:
+            cells = jnp.asarray(x.shape[0] * x.shape[1], x.values.dtype)
+        else:
+            cells = jnp.prod(x.size, axis=1)[:, None, None, None].astype(x.values.dtype)
+        values = jnp.broadcast_to(total / cells, x.values.shape)
+        return x.replace(values=values, name=self.name or "").masked()
 
 
 class Upsampling(nn.Module):
@@ -302,5 +311,3 @@ def concat(maps: list[FeatureMap]) -> FeatureMap:
     field = max(m.grid.field for m in maps)
     grid = type(first.grid)(first.grid.stride, first.grid.offset, Fraction(field))
     return first.replace(values=jnp.concatenate([m.values for m in maps], -1), grid=grid)
-
-

@@ -9,14 +9,13 @@ from fcn_jax.recipe import FromRun, FromScratch, FromWeights, Recipe
 from fcn_jax.surgery import transplant
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder
-from fcn_jax.training.state import initial_variables, variables_of
+from fcn_jax.training.state import initial_variables, variables_of, zero_variables
 
 
 def starting_point(
     recipe: Recipe, workdir: Path, init: Path | None
 ) -> tuple[dict[str, Any], Preprocessing, str]:
-    """The variables before the first step, the preprocessing they were trained with, and a line
-    that says where they are from.
+    """A run's variables before its first step, their preprocessing, and where they are from.
 
     Args:
         recipe: says what to start from.
@@ -26,11 +25,12 @@ def starting_point(
     Raises:
         ValueError: it is not there (the message says how to make it), or does not fit the net.
     """
-    fresh = initial_variables(recipe.model, recipe.seed)
     start = recipe.start
     if init is None and isinstance(start, FromScratch):
-        return fresh, start.preprocessing, "random"
+        return initial_variables(recipe.model, recipe.seed), start.preprocessing, "random"
     keep = () if isinstance(start, FromScratch) else start.keep
+    # Every layer is copied or a zero score layer, unless some keep their random start.
+    fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
     path = init or _find(start, workdir)
     donor, preprocessing = read_variables(path)
     variables, report = transplant(fresh, donor, keep=keep)

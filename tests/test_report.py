@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fcn_jax.files import write_atomically
 from fcn_jax.report.palette import class_palette, voc_palette
-from fcn_jax.report.pictures import contact_sheet, overlay, write_atomically, write_label_png
+from fcn_jax.report.pictures import contact_sheet, overlay, write_label_png
 from fcn_jax.report.tables import class_table, metrics_table
 
 
@@ -81,6 +82,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with open(path) as reader:
+        write_atomically(path, lambda draft: draft.write_text("new"))
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
 
 
 def test_overlay_is_the_references():

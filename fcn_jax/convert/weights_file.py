@@ -6,7 +6,6 @@ Never pickle: reading a weights file runs no code.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,10 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from fcn_jax.files import write_atomically
+from fcn_jax.preprocessing import Preprocessing
+
 FORMAT = "fcn_jax weights 1"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What the first layer expects: `(pixel - mean) / std`, pixels 0..255.
-
-    Attributes:
-        channels: order of the channels, "BGR" or "RGB".
-        mean: per channel, in this order.
-        std: per channel, in this order.
-    """
-
-    channels: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-
-    def __post_init__(self):
-        if sorted(self.channels) != sorted("BGR") or len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(
-                "preprocessing needs an order of the channels R, G and B, and a mean and a"
-                f" standard deviation of each; found {self}. Correct it where it is made."
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,16 +62,7 @@ def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -
     # One entry only: safetensors keeps no order of entries, and equal weights are equal files.
     about = {"format": FORMAT, **dataclasses.asdict(metadata)}
     content = safetensors.numpy.save(arrays, {"fcn_jax": json.dumps(about)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[str, Any], Metadata]:

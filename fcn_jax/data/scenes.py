@@ -30,7 +30,7 @@ class _Kind(NamedTuple):
     texture: Callable[[_Plane, _Plane], _Mask]
 
 
-def _cycle(x: _Plane, period: float) -> _Plane:
+def _cycle(x: _Plane, period: float | int) -> _Plane:
     """Remainder of a division, several times faster than `%`."""
     return x - np.float32(period) * np.floor(x * np.float32(1 / period))
 

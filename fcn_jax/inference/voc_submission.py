@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fcn_jax.report.pictures import write_atomically, write_label_png
+from fcn_jax.files import write_atomically
+from fcn_jax.report.pictures import write_label_png
 
 _NUM_CLASSES = 21
 

@@ -1,39 +1,16 @@
 """Pictures of labels: palette PNGs, overlays, and sheets of image, truth and predictions."""
 
-import os
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from fcn_jax.files import write_atomically
 from fcn_jax.report.palette import voc_palette
 
 _INK, _PAPER, _EDGE = (40, 40, 46), (255, 255, 255), (205, 205, 210)
-
-
-def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
-    """Writes a file whole or not at all, whenever the process is killed.
-
-    Args:
-        path: the file; missing folders are made.
-        write: writes the file whose path it is given. That one lies in the same folder, hidden,
-            and takes the place of `path` at the end.
-
-    Returns:
-        `path`.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        write(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
 
 
 def write_png(path: Path | str, picture: UInt8[np.ndarray, "h w 3"]) -> Path:
@@ -73,7 +50,7 @@ def write_label_png(
 def overlay(
     image: UInt8[np.ndarray, "h w 3"],
     label: UInt8[np.ndarray, "h w"],
-    alpha: float = 0.5,
+    alpha: float | int = 0.5,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
     *,
     background: bool = False,

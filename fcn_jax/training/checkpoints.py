@@ -58,9 +58,7 @@ class Checkpoints:
         import numpy as np
 
         metadata = self._manager.item_metadata(step)["state"]
-        tree = jax.tree.map(
-            lambda m: self._ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree
-        )
+        tree = jax.tree.map(lambda m: self._ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
         args = self._ocp.args.Composite(state=self._ocp.args.PyTreeRestore(restore_args=tree))
         return self._manager.restore(step, args=args)["state"]
 

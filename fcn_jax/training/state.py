@@ -1,12 +1,14 @@
 """What training carries from step to step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fcn_jax.optim import merge, trainable
@@ -48,9 +50,19 @@ def variables_of(learning: Any, frozen: Any, batch_stats: Any) -> dict[str, Any]
 
 
 def initial_variables(net: nn.Module, seed: int, *, channels: int = 3, size: int = 64) -> Any:
-    """A net's variables at the start, compiled in one go; `size` does not matter to them."""
+    """A net's variables at the start; `size` does not matter to them.
+
+    Drawn with the `rbg` generator, whose program compiles several times faster than the default's.
+    """
     images = jnp.zeros((1, size, size, channels), jnp.float32)
-    return jax.jit(net.init)(jax.random.key(seed), images)
+    return jax.jit(net.init)(jax.random.key(seed, impl="rbg"), images)
+
+
+def zero_variables(net: nn.Module, *, channels: int = 3, size: int = 64) -> Any:
+    """A net's variables, all zero: what weights are put into."""
+    images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), images)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def create_state(
@@ -58,7 +70,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     *,
     frozen: tuple[str, ...] = (),
-    place: Callable[[Any], Any] = lambda tree: tree,
+    place: Callable[[Any], Any] = functools.partial(jax.tree.map, jnp.copy),
 ) -> State:
     """The state before the first step.
 
@@ -66,7 +78,8 @@ def create_state(
         variables: of the net, nested.
         optimizer: an optax transformation.
         frozen: layers that do not learn (see `fcn_jax.optim.trainable`).
-        place: puts a tree of arrays on the devices.
+        place: puts a copy of a tree of arrays on the devices; a step donates its state, and
+            must not take the caller's variables with it.
     """
     learning, rest = trainable(variables["params"], frozen)
     learning, rest = place(learning), place(rest)

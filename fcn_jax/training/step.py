@@ -19,8 +19,9 @@ image fills the canvas, `size` int32 (b, 2)."""
 
 
 def make_mesh(batch_size: int, devices: list[Any] | None = None) -> Mesh:
-    """A mesh with the axes `data` (images) and `space` (rows), over as many devices as divide
-    the batch.
+    """A mesh with the axes `data` (images) and `space` (rows).
+
+    It has as many devices as divide the batch; one for the reference's batch of one.
     """
     devices = jax.devices() if devices is None else devices
     n = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)

@@ -1,0 +1,328 @@
+import functools
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fcn_jax as fcn
+from fcn_jax.feature_map import FeatureMap, Grid
+from fcn_jax.layers import (
+    AveragePool,
+    BatchNorm,
+    BilinearUpsampling,
+    Conv,
+    DenseUpsampling,
+    Dropout,
+    LearnedUpsampling,
+    MaxPool,
+    NormalizedUpsampling,
+    Scale,
+    Sum,
+    Upsampling,
+    concat,
+)
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def compiled(layer):
+    """`layer.apply` as one program, compiled in a hurry."""
+    return jax.jit(layer.apply, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def scatter_add(x, kernel, factor):
+    """Caffe's deconvolution without padding; `kernel` is `(k, k, c_in, c_out)`."""
+    b, h, w, _ = x.shape
+    k, out = kernel.shape[0], kernel.shape[3]
+    y = np.zeros((b, factor * (h - 1) + k, factor * (w - 1) + k, out))
+    for n, i, j in np.ndindex(b, h, w):
+        block = np.einsum("c,klcd->kld", np.float64(x[n, i, j]), kernel)
+        y[n, factor * i : factor * i + k, factor * j : factor * j + k] += block
+    return y
+
+
+def naive_conv(x, kernel, bias, stride, padding, groups):
+    """Cross-correlation with groups, as Caffe's; `kernel` is `(k, k, c_in / groups, c_out)`."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))).astype(np.float64)
+    k, per_in, out = kernel.shape[0], kernel.shape[2], kernel.shape[3]
+    per_out = out // groups
+    h, w = ((n - k) // stride + 1 for n in x.shape[1:3])
+    y = np.zeros((x.shape[0], h, w, out))
+    for i, j, o in np.ndindex(h, w, out):
+        group = o // per_out
+        window = x[:, stride * i :, stride * j :, group * per_in : (group + 1) * per_in]
+        y[:, i, j, o] = np.einsum("bklc,klc->b", window[:, :k, :k], kernel[..., o])
+    return y + bias
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, padding, ring, groups",
+    [(3, 1, 1, 0, 1), (3, 1, 1, 2, 1), (3, 2, 0, 0, 2), (2, 3, 1, 0, 4), (1, 1, 0, 0, 2)],
+)
+def test_conv_is_the_naive_one(kernel, stride, padding, ring, groups):
+    x = FeatureMap(draw(2, 5, 6, 4), ring=ring)
+    layer = Conv(8, kernel, stride=stride, padding=padding, groups=groups, name="conv")
+    weights = {"kernel": draw(kernel, kernel, 4 // groups, 8, seed=1), "bias": draw(8, seed=2)}
+    y = compiled(layer)({"params": weights}, x)
+    expected = naive_conv(
+        x.values, weights["kernel"], weights["bias"], stride, padding + ring, groups
+    )
+    np.testing.assert_allclose(y.values, expected, atol=1e-5)
+    assert (y.ring, y.name) == (0, "conv")
+    assert y.grid == Grid().window(kernel, stride, padding + ring)
+
+
+def test_conv_fits_or_says_so():
+    layer = Conv(1, 7, name="fc6")
+    small = FeatureMap(draw(1, 6, 9, 1), name="pool5")
+    init = functools.partial(jax.eval_shape, layer.init_with_output, jax.random.key(0))
+    with pytest.raises(ValueError, match="fc6: a 7x7 kernel with padding 0.*pool5, which is 6x9"):
+        init(small)
+    assert init(small.replace(ring=1))[0].shape == (2, 5)
+
+
+def test_conv_starts_as_it_should():
+    x, key = FeatureMap(draw(1, 4, 4, 32)), jax.random.key(0, impl="rbg")
+    zero = jax.jit(Conv(9, 1, zero_init=True).init)(key, x)["params"]
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(zero))
+    he = jax.jit(Conv(64, 3).init)(key, x)["params"]
+    assert not np.any(he["bias"])
+    assert np.std(he["kernel"]) == pytest.approx(np.sqrt(2 / (9 * 32)), rel=0.02)
+
+
+def test_relu_and_no_bias():
+    x, kernel = FeatureMap(draw(1, 3, 3, 2)), draw(1, 1, 2, 4, seed=1)
+    layer = Conv(4, 1, relu=True, use_bias=False)
+    assert set(jax.eval_shape(layer.init, jax.random.key(0), x)["params"]) == {"kernel"}
+    plain = np.einsum("bhwc,cd->bhwd", x.values, kernel[0, 0])
+    assert plain.min() < 0
+    found = compiled(layer)({"params": {"kernel": kernel}}, x).values
+    np.testing.assert_allclose(found, np.maximum(plain, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv(3, 3, padding=1),
+        Conv(3, 3, stride=2, padding=2),
+        MaxPool(2, 2),
+        MaxPool(3, 2, padding=1),
+        AveragePool(1),
+        BilinearUpsampling(2, 4),
+        NormalizedUpsampling(4, 7),
+        LearnedUpsampling(2, 4),
+        DenseUpsampling(3, 5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_does_the_same_on_a_canvas_as_alone(layer):
+    sizes = [(5, 6), (1, 1), (3, 4)]
+    values = draw(3, 5, 6, 2)
+    x = FeatureMap(values, jnp.array(sizes, jnp.int32)).masked()
+    variables = jax.eval_shape(layer.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: draw(*leaf.shape, seed=leaf.size), variables)
+    apply = compiled(layer)
+    y = apply(variables, x)
+    for b, (h, w) in enumerate(sizes):
+        alone = apply(variables, FeatureMap(values[b : b + 1, :h, :w])).values[0]
+        rows, columns = alone.shape[:2]
+        np.testing.assert_array_equal(y.size[b], [rows, columns])
+        np.testing.assert_allclose(y.values[b, :rows, :columns], alone, atol=1e-5)
+        outside = np.array(y.values[b])
+        outside[:rows, :columns] = 0
+        assert not outside.any()
+
+
+UPSAMPLINGS = [(2, 4), (3, 5)]
+
+
+@pytest.mark.parametrize("factor, kernel", UPSAMPLINGS)
+def test_learned_upsampling_is_scatter_add(factor, kernel):
+    x, weights = draw(2, 3, 4, 2), draw(kernel, kernel, 2, seed=1)
+    y = compiled(LearnedUpsampling(factor, kernel))({"params": {"kernel": weights}}, FeatureMap(x))
+    expected = scatter_add(x, np.einsum("klc,cd->klcd", weights, np.eye(2)), factor)
+    np.testing.assert_allclose(y.values, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor, kernel", UPSAMPLINGS)
+def test_dense_upsampling_is_scatter_add(factor, kernel):
+    x, weights = draw(2, 3, 4, 3), draw(kernel, kernel, 3, 3, seed=1)
+    y = compiled(DenseUpsampling(factor, kernel))({"params": {"kernel": weights}}, FeatureMap(x))
+    np.testing.assert_allclose(y.values, scatter_add(x, weights, factor), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor, kernel", [(2, 4), (8, 15)])
+def test_every_upsampling_starts_bilinear(factor, kernel):
+    x = FeatureMap(draw(1, 2, 3, 2))
+    bilinear = compiled(BilinearUpsampling(factor, kernel))({}, x)
+    f, centre = (kernel + 1) // 2, (kernel - 1) / 2
+    taps = 1 - np.abs(np.arange(kernel) - centre) / f
+    expected = scatter_add(x.values, np.einsum("k,l,cd->klcd", taps, taps, np.eye(2)), factor)
+    np.testing.assert_allclose(bilinear.values, expected, atol=1e-5)
+    for layer in (LearnedUpsampling(factor, kernel), DenseUpsampling(factor, kernel)):
+        y, _ = jax.jit(layer.init_with_output)(jax.random.key(0), x)
+        np.testing.assert_allclose(y.values, bilinear.values, atol=1e-5)
+        assert y.grid == bilinear.grid
+
+
+def test_upsampling_alone_is_abstract():
+    with pytest.raises(NotImplementedError):
+        Upsampling(2, 4).apply({}, FeatureMap(draw(1, 2, 2, 1)))
+
+
+@pytest.mark.parametrize("layer", [BilinearUpsampling(8, 16), NormalizedUpsampling(8, 16)])
+def test_a_ramp_upsamples_to_a_ramp(layer):
+    """Cell i holds the image coordinate under it; so must every cell of the result, inside."""
+    grid = Grid(Fraction(8), Fraction(3))
+    centres = float(grid.offset) + 8 * np.arange(6, dtype=np.float32)
+    values = np.stack(np.broadcast_arrays(centres[:, None], centres[None, :]), -1)[None]
+    y = compiled(layer)({}, FeatureMap(jnp.asarray(values), grid=grid))
+    at = float(y.grid.offset) + np.arange(y.shape[0])
+    inside = (at >= centres[0]) & (at <= centres[-1])
+    expected = np.stack(np.broadcast_arrays(at[:, None], at[None, :]), -1)
+    found = np.asarray(y.values[0])
+    np.testing.assert_allclose(found[inside][:, inside], expected[inside][:, inside], rtol=1e-5)
+
+
+def test_border_factors_of_32s_at_500_pixels():
+    """Caffe's taps sum to less than one near the borders."""
+    up = compiled(BilinearUpsampling(32, 64))({}, FeatureMap(jnp.ones((1, 16, 16, 1))))
+    share = np.asarray(up.values)[0, 19 : 19 + 500, 300, 0]
+    assert share[0] == pytest.approx(0.609, abs=5e-4)
+    assert share[499] == pytest.approx(0.797, abs=5e-4)
+    assert share[12] < 1 and share[13] == share[14] == 1
+
+
+@pytest.mark.parametrize("factor, kernel", [(2, 4), (4, 7)])
+def test_normalized_upsampling_of_a_constant_is_constant(factor, kernel):
+    sizes = jnp.array([[5, 4], [1, 1], [2, 3]], jnp.int32)
+    x = FeatureMap(jnp.full((3, 5, 4, 2), 3.0), sizes).masked()
+    apply = compiled(NormalizedUpsampling(factor, kernel))
+    y = apply({}, x)
+    expected = np.broadcast_to(np.where(y.inside(), 3.0, 0.0), y.values.shape)
+    np.testing.assert_allclose(y.values, expected, rtol=1e-6)
+    alone = apply({}, FeatureMap(jnp.full((1, 2, 3, 1), 3.0)))
+    np.testing.assert_allclose(alone.values, 3.0, rtol=1e-6)
+
+
+def test_batch_norm_sees_the_true_extents_only():
+    values, sizes = draw(2, 4, 5, 3), np.array([[4, 3], [2, 5]])
+    x = FeatureMap(values, jnp.asarray(sizes, jnp.int32))
+    layer = BatchNorm(momentum=0.9)
+    one, zero = jnp.ones(3), jnp.zeros(3)
+    variables = {
+        "params": {"norm": {"scale": one, "bias": zero}},
+        "batch_stats": {"norm": {"mean": zero, "var": one}},
+    }
+    train = functools.partial(layer.apply, train=True, mutable=["batch_stats"])
+    y, changed = jax.jit(train)(variables, x)
+    seen = np.concatenate([values[b, :h, :w].reshape(-1, 3) for b, (h, w) in enumerate(sizes)])
+    mean, var = seen.mean(0), seen.var(0)
+    stats = changed["batch_stats"]["norm"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, atol=1e-6)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=1e-5)
+    expected = (values - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(y.values, np.where(x.inside(), expected, 0), atol=1e-5)
+    evaluate = jax.jit(functools.partial(layer.apply, train=False))
+    frozen = evaluate({**variables, **changed}, x)
+    expected = (values - stats["mean"]) / np.sqrt(stats["var"] + 1e-5)
+    np.testing.assert_allclose(frozen.values, np.where(x.inside(), expected, 0), atol=1e-5)
+
+
+def test_dropout_drops_and_rescales_or_does_nothing():
+    x = FeatureMap(jnp.ones((1, 40, 40, 4)))
+    layer = Dropout(0.25)
+    np.testing.assert_array_equal(layer.apply({}, x, train=False).values, x.values)
+    drop = jax.jit(lambda x, key: layer.apply({}, x, train=True, rngs={"dropout": key}))
+    y = drop(x, jax.random.key(0, impl="rbg")).values
+    np.testing.assert_allclose(np.unique(y), [0, 1 / 0.75], rtol=1e-6)
+    assert float((y == 0).mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_average_pool_is_the_mean_of_each_window():
+    x = draw(1, 4, 5, 2)
+    y = AveragePool(3).apply({}, FeatureMap(x))
+    assert y.shape == (2, 3)
+    np.testing.assert_allclose(y.values[0, 1, 2], x[0, 1:4, 2:5].mean((0, 1)), atol=1e-6)
+    with pytest.raises(ValueError, match=r"pool: conv10 is \(2, 3\), smaller than the 3x3"):
+        AveragePool(3, name="pool").apply({}, FeatureMap(draw(1, 2, 3, 1), name="conv10"))
+
+
+def test_sum_adds_the_cells_that_lie_on_each_other():
+    a = FeatureMap(draw(1, 4, 5, 2), grid=Grid(offset=Fraction(-2), field=Fraction(9)), name="a")
+    b = FeatureMap(draw(1, 3, 3, 2, seed=1), grid=Grid(field=Fraction(3)), name="b")
+    for first, second in ((a, b), (b, a)):
+        y = Sum().apply({}, first, second)
+        np.testing.assert_allclose(y.values, a.values[:, 2:, 2:] + b.values[:, :2], rtol=1e-6)
+        assert (y.grid.offset, y.grid.field) == (0, 9)
+
+
+def test_scale_and_concat():
+    x = FeatureMap(draw(1, 2, 3, 2), name="pool4")
+    scaled = Scale(0.01, name="scale_pool4").apply({}, x)
+    np.testing.assert_allclose(scaled.values, x.values * 0.01)
+    wide = x.replace(grid=Grid(field=Fraction(3)))
+    both = concat([x, wide])
+    np.testing.assert_array_equal(both.values, np.concatenate([x.values, x.values], -1))
+    assert both.grid.field == 3
+    with pytest.raises(ValueError, match="pool4.*shifted.*different grids"):
+        concat([x, x.replace(grid=Grid(offset=Fraction(1)), name="shifted")])
+
+
+def test_the_receptive_field_is_what_the_grid_says(random_variables):
+    """pool3 of VGG16 with positive weights: no path to a cell is ever switched off."""
+    trunk = fcn.VGG16(width=1 / 32, aligned=True)
+    params = jax.tree.map(jnp.abs, random_variables(fcn.FCN32s(trunk, 1))["params"]["trunk"])
+    names = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3")
+
+    @jax.jit
+    def pool3(image):
+        x = FeatureMap(image)
+        for name in names:
+            layer = Conv(params[name]["bias"].size, 3, padding=1, relu=True)
+            x = layer.apply({"params": params[name]}, x)
+            if name in ("conv1_2", "conv2_2", "conv3_3"):
+                x = MaxPool(2, 2).apply({}, x)
+        return x
+
+    image = np.random.default_rng(0).uniform(0, 1, (1, 48, 64, 3)).astype(np.float32)
+    before = pool3(image)
+    grid = before.grid
+    assert (grid.stride, grid.field) == (8, 44)
+    for at in ((0, 0), (3, 2), (5, 7)):
+        low = [int(grid.offset + 8 * i - Fraction(43, 2)) for i in at]
+        high = [int(grid.offset + 8 * i + Fraction(43, 2)) for i in at]
+        inside = np.zeros((48, 64, 1), bool)
+        inside[max(low[0], 0) : high[0] + 1, max(low[1], 0) : high[1] + 1] = True
+        elsewhere = pool3(np.where(inside, image, 7 - image))
+        np.testing.assert_array_equal(elsewhere.values[0, *at], before.values[0, *at])
+        corners = [(r, q) for r in (low[0], high[0]) for q in (low[1], high[1])]
+        corners = [(r, q) for r, q in corners if 0 <= r < 48 and 0 <= q < 64]
+        assert corners
+        for r, q in corners:
+            touched = image.copy()
+            touched[0, r, q] = 1e12  # so large that it wins every maximum on its way
+            after = pool3(touched).values[0, *at]
+            assert np.all(after > before.values[0, *at]), (at, r, q)
+
+
+def test_a_gradient_ends_with_the_receptive_field(random_variables):
+    """One pixel of the scores of a whole net; far below the padded ring nothing is reached."""
+    net = fcn.FCN8s(fcn.VGG16(width=1 / 64, aligned=True), 1)
+    variables = jax.tree.map(jnp.abs, random_variables(net))
+    image = np.random.default_rng(0).uniform(0, 1, (1, 8, 640, 3)).astype(np.float32)
+
+    def pixel(image, column):
+        return net.apply(variables, image)[0, 3, column, 0]
+
+    gradient = jax.jit(jax.grad(pixel), compiler_options={"xla_backend_optimization_level": 0})
+    # fc7 sees 404 pixels, and a score pixel mixes the two coarsest cells around it.
+    for column in (5, 320, 635):
+        reach = np.abs(np.arange(640) - column) <= (404 + 32) / 2 + 32
+        seen = np.asarray(gradient(image, column)[0]).any((0, 2))
+        assert not seen[~reach].any()
+        assert seen[column]

@@ -1,0 +1,125 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from fcn_jax.ops import bilinear_filter, convolve, max_pool, transposed_conv, upsample_axis
+
+
+def windows(n, kernel, stride, padding):
+    """The cells of every window along one axis, as Caffe clips them."""
+    out = 1 if n + 2 * padding < kernel else -(-(n + 2 * padding - kernel) // stride) + 1
+    while out > 1 and (out - 1) * stride - padding >= n:
+        out -= 1
+    starts = [i * stride - padding for i in range(out)]
+    return [range(max(s, 0), min(s + kernel, n)) for s in starts]
+
+
+def slow_max_pool(x, gradient_of, kernel, stride, padding):
+    """Caffe's loop: the maximum of each window, and its gradient to the first maximum."""
+    b, h, w, c = x.shape
+    rows, columns = windows(h, kernel, stride, padding), windows(w, kernel, stride, padding)
+    y = np.zeros((b, len(rows), len(columns), c), x.dtype)
+    gradient, weights = np.zeros_like(x), gradient_of(y.shape)
+    for n, i, j, k in np.ndindex(y.shape):
+        best = None
+        for r in rows[i]:
+            for q in columns[j]:
+                if best is None or x[n, r, q, k] > x[n, best[0], best[1], k]:
+                    best = (r, q)
+        y[n, i, j, k] = x[n, best[0], best[1], k]
+        gradient[n, best[0], best[1], k] += weights[n, i, j, k]
+    return y, gradient, weights
+
+
+@settings(max_examples=16)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(2, 3),
+    st.integers(1, 3),
+    st.integers(0, 1),
+    st.integers(0, 9),
+)
+def test_max_pool_is_caffe_s_loop(h, w, kernel, stride, padding, seed):
+    rng = np.random.default_rng(seed)
+    # Few values, so that ties are everywhere; all negative, so that zero padding would show.
+    x = rng.integers(-3, 0, (2, h, w, 1)).astype(np.float32)
+    y, gradient, weights = slow_max_pool(
+        x, lambda shape: rng.normal(size=shape).astype(np.float32), kernel, stride, padding
+    )
+
+    def both(x, weights):
+        found, pullback = jax.vjp(lambda v: max_pool(v, kernel, stride, padding), x)
+        return found, pullback(weights)[0]
+
+    found = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(x, weights)
+    np.testing.assert_array_equal(found[0], y)
+    np.testing.assert_allclose(found[1], gradient, atol=1e-6)
+
+
+def scatter_add(x, kernel, factor):
+    """Caffe's deconvolution without padding; `kernel` is `(k, k, c_in, c_out)`, in float64."""
+    b, h, w, _ = x.shape
+    k, out = kernel.shape[0], kernel.shape[3]
+    y = np.zeros((b, factor * (h - 1) + k, factor * (w - 1) + k, out))
+    for n, i, j in np.ndindex(b, h, w):
+        block = np.einsum("c,klcd->kld", x[n, i, j].astype(np.float64), kernel)
+        y[n, factor * i : factor * i + k, factor * j : factor * j + k] += block
+    return y
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 6, 7, 10, 16, 63, 64])
+def test_bilinear_filter_is_the_reference_s(kernel):
+    factor = (kernel + 1) // 2
+    centre = factor - 1 if kernel % 2 == 1 else factor - 0.5
+    expected = [1 - abs(i - centre) / factor for i in range(kernel)]
+    np.testing.assert_allclose(bilinear_filter(kernel), expected, rtol=1e-6)
+
+
+def test_bilinear_filter_s_known_taps():
+    np.testing.assert_array_equal(bilinear_filter(4), np.float32([0.25, 0.75, 0.75, 0.25]))
+    assert bilinear_filter(64)[0] == 0.015625
+    assert bilinear_filter(63)[0] == 0.03125
+
+
+@pytest.mark.parametrize("factor, kernel", [(2, 4), (2, 3), (3, 5), (3, 2), (2, 5), (1, 3)])
+def test_upsampling_is_scatter_add(factor, kernel):
+    rng = np.random.default_rng(kernel)
+    x = rng.normal(size=(2, 3, 4, 2)).astype(np.float32)
+    taps = rng.normal(size=kernel).astype(np.float32)  # asymmetric: orientation shows
+    found = upsample_axis(upsample_axis(jnp.asarray(x), taps, factor, 1), taps, factor, 2)
+    dense = np.einsum("k,l,cd->klcd", taps, taps, np.eye(2))
+    np.testing.assert_allclose(found, scatter_add(x, dense, factor), atol=1e-5)
+    each = rng.normal(size=(kernel, kernel, 2)).astype(np.float32)
+    found = transposed_conv(jnp.asarray(x), jnp.asarray(each), factor)
+    dense = np.einsum("klc,cd->klcd", each, np.eye(2))
+    np.testing.assert_allclose(found, scatter_add(x, dense, factor), atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_a_large_kernel_s_product_is_the_convolution(padding):
+    """Value and both gradients, against the plain convolution on either side of the switch."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 6, 7, 64)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(5, 5, 64, 3)) / 40, jnp.float32)
+
+    def plain(x, kernel):
+        pads = ((padding, padding), (padding, padding))
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=numbers)
+
+    def both(x, kernel, weights):
+        results = []
+        for function in (lambda x, kernel: convolve(x, kernel, 1, padding, 1), plain):
+            y, pullback = jax.vjp(function, x, kernel)
+            results.append((y, *pullback(weights)))
+        return results
+
+    shape = (2, 2 + 2 * padding, 3 + 2 * padding, 3)
+    weights = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    for found, expected in zip(*jax.jit(both)(x, kernel, weights), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
