@@ -21,7 +21,7 @@ from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
 from fcn_jax.recipe import FromWeights, Recipe
 
-STEPS = 3600
+STEPS = 3000
 # Share of each class in the labelled pixels of the 2,286 training images, counted.
 # fmt: off
 PRIOR = (

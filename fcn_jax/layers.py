@@ -13,7 +13,14 @@ import numpy as np
 from jax import lax
 
 from fcn_jax.feature_map import FeatureMap, conv_size, overlap, pool_size
-from fcn_jax.ops import bilinear_filter, convolve, max_pool, transposed_conv, upsample_axis
+from fcn_jax.ops import (
+    add_bias,
+    bilinear_filter,
+    convolve,
+    max_pool,
+    transposed_conv,
+    upsample_axis,
+)
 
 
 class Conv(nn.Module):
@@ -55,7 +62,7 @@ class Conv(nn.Module):
         values = convolve(x.values, kernel, self.stride, padding, self.groups)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            values = values + bias.astype(values.dtype)
+            values = add_bias(values, bias.astype(values.dtype))
         size = None if x.size is None else conv_size(x.size, k, self.stride, padding)
         out = FeatureMap(values, size, x.grid.window(k, self.stride, padding), 0, self.name or "")
         return (relu(out) if self.relu else out).masked()

@@ -71,8 +71,9 @@ def _max_pool_backward(kernel, stride, padding, residuals, gradient):
     # sum those, shifted, and interleave the phases.
     reach = -(-kernel // stride)
     rows, columns = h + reach - 1, w + reach - 1
-    phases = []
+    lines = []
     for a in range(stride):
+        phases = []
         for e in range(stride):
             total = jnp.zeros((b, rows, columns, c), gradient.dtype)
             for i in range(a, kernel, stride):
@@ -81,8 +82,8 @@ def _max_pool_backward(kernel, stride, padding, residuals, gradient):
                     before_after = ((0, 0), (p, reach - 1 - p), (q, reach - 1 - q), (0, 0))
                     total += jnp.pad(shares[i * kernel + j], before_after)
             phases.append(total)
-    grid = jnp.stack(phases).reshape(stride, stride, b, rows, columns, c)
-    full = grid.transpose(2, 3, 0, 4, 1, 5).reshape(b, rows * stride, columns * stride, c)
+        lines.append(jnp.stack(phases, 3).reshape(b, rows, columns * stride, c))
+    full = jnp.stack(lines, 2).reshape(b, rows * stride, columns * stride, c)
     missing = [(0, max(m - n, 0)) for m, n in zip(padded_shape[1:3], full.shape[1:3], strict=True)]
     full = jnp.pad(full, ((0, 0), *missing, (0, 0)))
     p = padding
@@ -118,6 +119,26 @@ def _plain_conv(x, kernel, stride, padding, groups):
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+@jax.custom_vjp
+def add_bias(x: Float[Array, "b h w c"], bias: Float[Array, " c"]) -> Float[Array, "b h w c"]:
+    """`x + bias`; on a CPU the bias's gradient is a matrix product, several times faster there."""
+    return x + bias
+
+
+def _add_bias_backward(_, gradient):
+    def by_product(g):
+        rows = g.reshape(-1, g.shape[-1])
+        return jnp.ones((1, rows.shape[0]), g.dtype) @ rows
+
+    total = lax.platform_dependent(
+        gradient, cpu=by_product, default=lambda g: jnp.sum(g, (0, 1, 2))[None]
+    )
+    return gradient, total[0]
+
+
+add_bias.defvjp(lambda x, bias: (x + bias, None), _add_bias_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -72,10 +72,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 import test_step as t
+from fcn_jax.training.state import initial_variables
 from fcn_jax.training.step import make_mesh, replicate, shard_batch
 assert len(jax.devices()) == 8
 net = t.fcn.FCN32s(t.Small(batch_norm=True), 3)
-variables = jax.tree.map(lambda leaf: leaf + 0.1, t.initial_variables(net, seed=0))
+variables = jax.tree.map(lambda leaf: leaf + 0.1, initial_variables(net, seed=0))
 for accumulate in (1, 2):
     results = []
     for devices in (jax.devices()[:1], jax.devices()):

@@ -1,7 +1,6 @@
 """What training carries from step to step."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +69,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     *,
     frozen: tuple[str, ...] = (),
-    place: Callable[[Any], Any] = functools.partial(jax.tree.map, jnp.copy),
+    place: Callable[[Any], Any] = lambda tree: jax.tree.map(jnp.copy, tree),
 ) -> State:
     """The state before the first step.
 

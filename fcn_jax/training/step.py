@@ -48,6 +48,11 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
     }
 
 
+def _split(batch: Batch, passes: int) -> Batch:
+    """Image i to pass `i % passes`, so that every pass stays spread over the devices."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, passes, *x.shape[1:]), 1, 0), batch)
+
+
 def make_train_step(
     net: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -91,11 +96,6 @@ def make_train_step(
         return value, gradient, stats
 
     def many_passes(state: State, batch: Batch, key: Any):
-        # Image i belongs to pass i % accumulate, so every pass stays spread over the devices.
-        passes = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch
-        )
-
         def body(carry: Any, item: Any):
             total, sums, stats = carry
             index, part = item
@@ -105,7 +105,8 @@ def make_train_step(
             return (total + value, jax.tree.map(jnp.add, sums, gradient), stats), None
 
         start = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.learning), state.batch_stats)
-        (total, sums, stats), _ = jax.lax.scan(body, start, (jnp.arange(accumulate), passes))
+        passes = jnp.arange(accumulate), _split(batch, accumulate)
+        (total, sums, stats), _ = jax.lax.scan(body, start, passes)
         return total / accumulate, jax.tree.map(lambda g: g / accumulate, sums), stats
 
     @jit(donate_argnums=0)
