@@ -1,0 +1,95 @@
+"""The loop with a stand-in for the step: what it writes, saves and refuses."""
+
+import itertools
+import os
+import signal
+
+import jax.numpy as jnp
+import pytest
+
+from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.loop import NonFiniteLossError, Schedule, fit
+from fcn_jax.training.progress import Reporter
+from fcn_jax.training.run_folder import RunFolder
+from fcn_jax.training.state import State
+
+
+class Saved(Checkpoints):
+    """Stands in for the checkpoints and remembers what was asked."""
+
+    def __init__(self):
+        self.calls = []
+
+    def save(self, step, state, keep):
+        assert int(state.step) == step
+        self.calls.append((step, set(keep)))
+
+
+def loop(tmp_path, losses, schedule, *, at_step=lambda step: None, mean_iu=lambda step: step):
+    state = State(jnp.int32(0), {}, {}, {}, ())
+    folder, saved = RunFolder(tmp_path), Saved()
+
+    def train_step(state, batch):
+        step = int(state.step) + 1
+        at_step(step)
+        return state.replace(step=jnp.int32(step)), {"loss": jnp.float32(losses[step - 1])}
+
+    def evaluate(state, step):
+        return {"step": step, "split": "val", "mean_iu": float(mean_iu(step))}
+
+    reporter = Reporter("test", schedule.steps, done=0, images_per_step=1)
+    state, finished = fit(
+        state,
+        train_step,
+        itertools.repeat({}),
+        schedule,
+        folder=folder,
+        checkpoints=saved,
+        evaluate=evaluate,
+        reporter=reporter,
+    )
+    return state, finished, folder, saved.calls
+
+
+def test_lines_evaluations_and_checkpoints_come_when_the_schedule_says(tmp_path):
+    schedule = Schedule(steps=7, checkpoint_every=2, evaluate_every=3, log_every=100)
+    losses = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    state, finished, folder, saved = loop(tmp_path, losses, schedule)
+    assert finished and int(state.step) == 7
+    assert [step for step, _ in saved] == [2, 3, 4, 6, 7]
+    train = [(line["step"], line["loss"]) for line in folder.metrics() if "loss" in line]
+    assert train == [(2, 1.5), (3, 3.0), (4, 4.0), (6, 5.5), (7, 7.0)]
+    assert [line["step"] for line in folder.metrics() if "mean_iu" in line] == [3, 6, 7]
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    schedule = Schedule(steps=4, checkpoint_every=0, evaluate_every=1)
+    iu = {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.6}
+    *_, saved = loop(tmp_path, [1.0] * 4, schedule, mean_iu=iu.get)
+    assert saved == [(1, {1}), (2, {2}), (3, {2}), (4, {2})]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch, bad):
+    schedule = Schedule(steps=6, checkpoint_every=2, evaluate_every=0)
+    saved = []
+    monkeypatch.setattr(Saved, "save", lambda self, step, state, keep: saved.append(step))
+    with pytest.raises(NonFiniteLossError, match="step 4"):
+        loop(tmp_path, [1.0, 1.0, 1.0, bad, 1.0, 1.0], schedule)
+    assert saved == [2]  # the state after step 4 is not saved
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(tmp_path, capsys, number):
+    before = signal.getsignal(number)
+    schedule = Schedule(steps=6, checkpoint_every=0, evaluate_every=0)
+    state, finished, folder, saved = loop(
+        tmp_path,
+        [1.0] * 6,
+        schedule,
+        at_step=lambda step: os.kill(os.getpid(), number) if step == 3 else None,
+    )
+    assert not finished and int(state.step) == 3
+    assert [step for step, _ in saved] == [3]
+    assert f"stopped by {number.name} after step 3" in capsys.readouterr().out
+    assert signal.getsignal(number) is before

@@ -1,0 +1,84 @@
+"""Every recipe: imports, hashes, prints, describes itself, and has the reference's numbers."""
+
+import importlib
+import json
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import experiments
+from fcn_jax.main import load_recipe
+from fcn_jax.recipe import Recipe, changed_fields, describe, override, plain_fields
+
+NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__))
+
+# Source: the solvers of the reference; learnable parameters recomputed from its nets.
+REFERENCE = {
+    "voc_fcn32s": (1e-10, 100_000, 134_346_581),
+    "voc_fcn16s": (1e-12, 100_000, 134_357_354),
+    "voc_fcn8s": (1e-14, 100_000, 134_362_751),
+    "voc_fcn8s_atonce": (1e-10, 300_000, 134_362_751),
+    "voc_fcn32s_fixed": (1e-10, 100_000, 134_346_581),
+}
+
+
+def recipe_of(name: str) -> Recipe:
+    return importlib.import_module(f"experiments.{name}").RECIPE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_a_value(name):
+    recipe = recipe_of(name)
+    assert recipe == override(recipe, {})
+    assert hash(recipe) == hash(override(recipe, {}))
+    assert type(recipe.model).__name__ in repr(recipe)
+    described = json.loads(json.dumps(describe(recipe)))
+    assert "root" not in json.dumps(described)
+    same = load_recipe({"module": f"experiments.{name}", "overrides": {}, "recipe": described})
+    assert same == recipe
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_reference_recipes_have_its_numbers(name):
+    rate, steps, parameters = REFERENCE[name]
+    recipe = recipe_of(name)
+    assert (recipe.optimizer.learning_rate, recipe.steps) == (rate, steps)
+    assert (recipe.optimizer.momentum, recipe.optimizer.weight_decay) == (0.99, 5e-4)
+    assert (recipe.batch_size, recipe.accumulate, recipe.with_replacement) == (1, 1, True)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(recipe.model.init, jax.random.key(0), images)
+    assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == parameters
+
+
+def test_options_override_plain_fields_and_nothing_else():
+    recipe = recipe_of("voc_fcn32s")
+    options = plain_fields(recipe)
+    assert changed_fields(recipe, options()) == {}
+    inner = type(options().optimizer)
+    changed = changed_fields(recipe, options(steps=7, optimizer=inner(learning_rate=1e-9)))
+    assert changed == {"steps": 7, "optimizer": {"learning_rate": 1e-9}}
+    new = override(recipe, changed)
+    assert (new.steps, new.optimizer.learning_rate) == (7, 1e-9)
+    assert (new.optimizer.momentum, new.model) == (0.99, recipe.model)
+
+
+def test_a_recipe_that_changed_since_its_run_is_refused():
+    recipe = recipe_of("voc_fcn8s")
+    described = describe(override(recipe, {"seed": 1}))
+    with pytest.raises(ValueError, match=r"seed: the folder has 1, this recipe 1337"):
+        load_recipe({"module": "experiments.voc_fcn8s", "overrides": {}, "recipe": described})
+
+
+def test_a_module_that_is_not_there_says_so():
+    with pytest.raises(ValueError, match="no module experiments.voc_fcn9s"):
+        load_recipe({"module": "experiments.voc_fcn9s", "overrides": {}, "recipe": {}})
+
+
+def test_classes_of_net_and_data_must_agree():
+    recipe = recipe_of("voc_fcn8s")
+    import dataclasses
+
+    with pytest.raises(ValueError, match="the net has 20 classes, SBD has 21"):
+        dataclasses.replace(recipe, model=recipe.model.clone(num_classes=20))
