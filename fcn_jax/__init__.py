@@ -7,7 +7,7 @@ variables = net.init(key, images)
 scores = net.apply(variables, images, sizes=sizes)
 """
 
-from fcn_jax import losses, metrics, optim
+from fcn_jax import losses, metrics, optim, surgery
 from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
 from fcn_jax.feature_map import FeatureMap, Grid
 from fcn_jax.layers import (
@@ -35,4 +35,5 @@ __all__ = [
     "losses",
     "metrics",
     "optim",
+    "surgery",
 ]

@@ -1,4 +1,4 @@
-"""`python -m fcn_jax`: explain, convert, evaluate, predict."""
+"""`python -m fcn_jax`: explain, convert, evaluate, predict, submit."""
 
 import re
 import sys
@@ -140,9 +140,47 @@ def predict(
         sys.exit(1 if failures else 0)
 
 
+def submit(
+    run: Positional[Path],
+    /,
+    data: Path = Path("data"),
+    out: Path = Path("submission"),
+    year: Literal[2011, 2012] = 2012,
+    split: str = "test",
+    step: int | None = None,
+) -> None:
+    """Write the folder and archive that PASCAL VOC's evaluation server takes.
+
+    Args:
+        run: the run's folder.
+        data: folder with VOC's test images and lists.
+        out: where `results/` and `results.tgz` are made.
+        year: year of the challenge.
+        split: list of images in ImageSets/Segmentation.
+        step: a checkpoint; the best one by default.
+    """
+    from fcn_jax.data.files import read_image, read_list
+    from fcn_jax.data.voc import VOC
+    from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.voc_submission import pack_submission, write_submission
+    from fcn_jax.start import run_variables
+    from fcn_jax.training.run_folder import RunFolder
+
+    with messages(False):
+        use_compile_cache()
+        recipe = load_recipe(RunFolder(run).described())
+        source = VOC(year=year, split="val").at(data)  # its folder; test images have no labels
+        names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
+        predictor = Predictor(recipe.model, *run_variables(run, step))
+        images = ((name, read_image(source.image_path(name))) for name in names)
+        folder = write_submission(predictor, images, out, year=year)
+        archive = pack_submission(folder, out / "results.tgz")
+        print(f"{len(names)} images in {folder}, packed in {archive}")
+
+
 def main() -> None:
     """The command line."""
-    commands = {f.__name__: f for f in (explain, convert, evaluate, predict)}
+    commands = {f.__name__: f for f in (explain, convert, evaluate, predict, submit)}
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m fcn_jax")
 
 

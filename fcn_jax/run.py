@@ -71,7 +71,8 @@ def run(
         NonFiniteLossError: the loss left the finite numbers.
     """
     begun = time.monotonic()
-    folder = RunFolder(machine.workdir)
+    events = tensorboard(machine.workdir) if machine.tensorboard else None
+    folder = RunFolder(machine.workdir, events)
     train_set, validation_set = (
         source.at(machine.data) for source in (recipe.train_set, recipe.validation_set)
     )
@@ -121,14 +122,11 @@ def run(
                 done=done or 0,
                 images_per_step=batches.batch_size,
             )
-            note = _notes(folder.path, machine.tensorboard)
 
             def evaluate_state(state: State, step: int) -> dict[str, Any]:
                 scores = evaluate_on(recipe, validation_set, state.variables, preprocessing)
                 reporter.say(f"{folder.path.name}: step {step}, {scores}")
-                line = score_line(scores, step=step, split=split_name(validation_set))
-                note(line)
-                return line
+                return score_line(scores, step=step, split=split_name(validation_set))
 
             read = read_ahead(batches, done or 0, recipe.steps, threads=machine.threads)
             with reporter:
@@ -257,10 +255,12 @@ def _name(source: Source) -> str:
     return type(source).__name__ + (f" {split}" if split else "")
 
 
-def _notes(path: Path, tensorboard: bool) -> Callable[[dict[str, Any]], None]:
-    """What else is done with an evaluation's line: TensorBoard, or nothing."""
-    if not tensorboard:
-        return lambda line: None
+def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
+    """Writes every line of metrics as TensorBoard events below `path`.
+
+    Raises:
+        ValueError: tensorboardX is not installed.
+    """
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -270,8 +270,9 @@ def _notes(path: Path, tensorboard: bool) -> Callable[[dict[str, Any]], None]:
     writer = SummaryWriter(str(path / "tensorboard"))
 
     def write(line: dict[str, Any]) -> None:
-        for name in FOUR:
-            writer.add_scalar(f"{line['split']}/{name}", line[name], line["step"])
+        group = line.get("split", "train")
+        for name in line.keys() & {"loss", *FOUR}:
+            writer.add_scalar(f"{group}/{name}", line[name], line["step"])
         writer.flush()
 
     return write

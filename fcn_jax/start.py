@@ -26,12 +26,13 @@ def starting_point(
         ValueError: it is not there (the message says how to make it), or does not fit the net.
     """
     start = recipe.start
-    if init is None and isinstance(start, FromScratch):
+    if isinstance(start, FromScratch) and init is None:
         return initial_variables(recipe.model, recipe.seed), start.preprocessing, "random"
     keep = () if isinstance(start, FromScratch) else start.keep
     # Every layer is copied or a zero score layer, unless some keep their random start.
     fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
-    path = init or _find(start, workdir)
+    path = init if init or isinstance(start, FromScratch) else _find(start, workdir)
+    assert path is not None
     donor, preprocessing = read_variables(path)
     variables, report = transplant(fresh, donor, keep=keep)
     line = f"{path}: {len(report.copied)} layers copied"

@@ -93,3 +93,18 @@ def test_a_signal_saves_and_leaves(tmp_path, capsys, number):
     assert [step for step, _ in saved] == [3]
     assert f"stopped by {number.name} after step 3" in capsys.readouterr().out
     assert signal.getsignal(number) is before
+
+
+def test_progress_tells_loss_speed_and_time_left(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("fcn_jax.training.progress.time.monotonic", lambda: now[0])
+    reporter = Reporter("run", 100, done=10, images_per_step=4, every=1.0)
+    for step in range(11, 16):
+        now[0] += 50.0 if step == 11 else 2.0  # the first step compiles
+        reporter.step(step, 1.5)
+    reporter.pause(100.0)
+    now[0] += 102.0  # an evaluation, and one more step
+    reporter.step(16, 1.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "run: step 11 of 100, loss 1.5"
+    assert lines[-1] == "run: step 16 of 100, loss 1.25, 2.0 images/s, 168 s left"

@@ -20,10 +20,10 @@ class Reporter:
     ):
         self._console = Console()
         self._live = sys.stdout.isatty()
-        self._what, self._total, self._done = what, total, done
+        self._what, self._total = what, total
         self._images, self._every = images_per_step, every
         self._start = self._last = time.monotonic()
-        self._first = done
+        self._first: int | None = None  # the first step of this process; it compiles
         self._paused = 0.0
         columns = (
             TextColumn("{task.description}"),
@@ -50,9 +50,8 @@ class Reporter:
     def step(self, step: int, loss: float) -> None:
         """Say that `step` updates are done and what the last loss was."""
         now = time.monotonic()
-        if self._first == self._done:  # the first step compiled; time from its end
+        if self._first is None:  # time from the end of the first step
             self._start, self._first, self._paused = now, step, 0.0
-        self._done = step
         seconds = now - self._start - self._paused
         rate = (step - self._first) / seconds if seconds > 0 and step > self._first else 0.0
         text = f"loss {loss:.4g}" + (f", {rate * self._images:.1f} images/s" if rate else "")

@@ -6,7 +6,7 @@ run that was killed at any moment can be resumed.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from fcn_jax.training.checkpoints import Checkpoints
 
 
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run; `listener` is called with every line of metrics as it is added."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, listener: Callable[[dict[str, Any]], None] | None = None):
         self.path = path
+        self._listener = listener
 
     @property
     def recipe_file(self) -> Path:
@@ -84,6 +85,8 @@ class RunFolder:
         """Add a line; a line cut off by a kill is dropped when the run is resumed."""
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        if self._listener:
+            self._listener(line)
 
     def rewind(self, step: int) -> None:
         """Forget what was measured after `step`: it will be measured again."""
