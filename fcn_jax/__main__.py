@@ -77,9 +77,9 @@ def evaluate(
     from rich.console import Console
 
     from fcn_jax.data.check import check_labels
+    from fcn_jax.evaluation import evaluate_on, split_name
     from fcn_jax.metrics import Absent
     from fcn_jax.report.tables import class_table, metrics_table
-    from fcn_jax.run import evaluate_on, split_name
     from fcn_jax.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
 

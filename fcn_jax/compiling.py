@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 # XLA's CPU compiler hands convolutions to YNNPACK, whose weight gradients are several times
-# slower than Eigen's; this keeps only the matrix products there (docs/performance.md).
+# slower than Eigen's; this keeps only the matrix products there (docs/architecture.md).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
 }

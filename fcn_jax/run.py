@@ -1,5 +1,6 @@
 """Running a recipe on a machine: check, start or resume, train, evaluate, draw."""
 
+import contextlib
 import dataclasses
 import platform
 import subprocess
@@ -10,27 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from jax.sharding import Mesh
 
 from fcn_jax.data.canvases import choose_canvases, fills_canvas
 from fcn_jax.data.check import check_labels
-from fcn_jax.data.pipeline import Batches, evaluation_batches, read_ahead
+from fcn_jax.data.pipeline import Batches, read_ahead
 from fcn_jax.data.source import Source
-from fcn_jax.inference.evaluate import evaluate
-from fcn_jax.inference.predictor import Predictor
-from fcn_jax.metrics import Scores, score
+from fcn_jax.evaluation import FOUR, draw_examples, evaluate_on, score_line, split_name
 from fcn_jax.preprocessing import Preprocessing
 from fcn_jax.recipe import Recipe, describe
-from fcn_jax.report.palette import class_palette
-from fcn_jax.report.pictures import contact_sheet, write_png
+from fcn_jax.report.pictures import write_png
 from fcn_jax.start import starting_point
+from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.loop import Schedule, fit
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State, create_state
 from fcn_jax.training.step import make_mesh, make_train_step, replicate, shard_batch
-
-FOUR = ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +68,6 @@ def run(
         NonFiniteLossError: the loss left the finite numbers.
     """
     begun = time.monotonic()
-    events = tensorboard(machine.workdir) if machine.tensorboard else None
-    folder = RunFolder(machine.workdir, events)
     train_set, validation_set = (
         source.at(machine.data) for source in (recipe.train_set, recipe.validation_set)
     )
@@ -81,6 +76,8 @@ def run(
         f"{_name(validation_set)}: {len(validation_set)} to validate on"
     )
     variables, preprocessing, started_from = starting_point(recipe, machine.workdir, machine.init)
+    events = tensorboard(machine.workdir) if machine.tensorboard else None
+    folder = RunFolder(machine.workdir, events)
     folder.claim(
         {
             **origin,
@@ -90,69 +87,101 @@ def run(
             "environment": environment(),
         }
     )
-    mesh = make_mesh(recipe.batch_size)
-    optimizer = recipe.optimizer()
-    state = create_state(
-        variables, optimizer, frozen=recipe.frozen, place=lambda tree: replicate(mesh, tree)
-    )
     checkpoints = folder.checkpoints()
     try:
-        done = checkpoints.latest()
-        if done is not None:
-            state = replicate(mesh, checkpoints.restore(done, state))
-            folder.rewind(done)
-            say(f"{folder.path}: going on after step {done} of {recipe.steps}")
-        else:
-            folder.rewind(0)
-            say(f"start: {started_from}")
-        if done != recipe.steps:
-            batches, uniform = _batches(recipe, train_set, machine.threads, say)
-            check_labels(validation_set, threads=machine.threads)
-            train_step = make_train_step(
-                recipe.model,
-                optimizer,
-                recipe.loss,
-                preprocessing,
-                seed=recipe.seed,
-                accumulate=recipe.accumulate,
-            )
-            reporter = Reporter(
-                folder.path.name,
-                recipe.steps,
-                done=done or 0,
-                images_per_step=batches.batch_size,
-            )
-
-            def evaluate_state(state: State, step: int) -> dict[str, Any]:
-                scores = evaluate_on(recipe, validation_set, state.variables, preprocessing)
-                reporter.say(f"{folder.path.name}: step {step}, {scores}")
-                return score_line(scores, step=step, split=split_name(validation_set))
-
-            read = read_ahead(batches, done or 0, recipe.steps, threads=machine.threads)
-            with reporter:
-                state, finished = fit(
-                    state,
-                    train_step,
-                    (shard_batch(mesh, _without_size(b) if uniform else b) for b in read),
-                    Schedule(
-                        steps=recipe.steps,
-                        checkpoint_every=recipe.checkpoint_every,
-                        evaluate_every=recipe.evaluate_every,
-                    ),
-                    folder=folder,
-                    checkpoints=checkpoints,
-                    evaluate=evaluate_state,
-                    reporter=reporter,
-                )
-            read.close()  # type: ignore[attr-defined]
-            if not finished:
-                return None
-            picture = draw_examples(recipe, validation_set, state.variables, preprocessing)
-            write_png(folder.path / "examples.png", picture)
+        training = _Training(
+            recipe, machine, train_set, validation_set, preprocessing, folder, checkpoints, say
+        )
+        if training.finished:
+            say(f"{folder.path}: all {recipe.steps} steps are done already")
+        elif not training.to_the_end(variables, started_from):
+            return None
     finally:
         checkpoints.close()
     say(f"{folder.path}: {recipe.steps} steps done, {time.monotonic() - begun:.0f} s this time")
     return [line for line in folder.metrics() if "mean_iu" in line][-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """A run whose folder, data and start are known to be sound."""
+
+    recipe: Recipe
+    machine: Machine
+    train_set: Source
+    validation_set: Source
+    preprocessing: Preprocessing
+    folder: RunFolder
+    checkpoints: Checkpoints
+    say: Callable[[str], None]
+
+    @property
+    def finished(self) -> bool:
+        return self.checkpoints.latest() == self.recipe.steps
+
+    def to_the_end(self, variables: Any, started_from: str) -> bool:
+        """Train from the start or the last checkpoint; False where asked to stop early."""
+        recipe, threads = self.recipe, self.machine.threads
+        batches, uniform = _batches(recipe, self.train_set, threads, self.say)
+        check_labels(self.validation_set, threads=threads)
+        mesh = make_mesh(recipe.batch_size)
+        optimizer = recipe.optimizer()
+        state = self._state(variables, started_from, optimizer, mesh)
+        train_step = make_train_step(
+            recipe.model,
+            optimizer,
+            recipe.loss,
+            self.preprocessing,
+            seed=recipe.seed,
+            accumulate=recipe.accumulate,
+        )
+        done = int(state.step)
+        read = read_ahead(batches, done, recipe.steps, threads=threads)
+        reporter = Reporter(
+            self.folder.path.name, recipe.steps, done=done, images_per_step=batches.batch_size
+        )
+
+        def evaluate_state(state: State, step: int) -> dict[str, Any]:
+            scores = evaluate_on(recipe, self.validation_set, state.variables, self.preprocessing)
+            reporter.say(f"{self.folder.path.name}: step {step}, {scores}")
+            return score_line(scores, step=step, split=split_name(self.validation_set))
+
+        with reporter, contextlib.closing(read):
+            state, reached_the_end = fit(
+                state,
+                train_step,
+                (shard_batch(mesh, _without_size(b) if uniform else b) for b in read),
+                Schedule(
+                    steps=recipe.steps,
+                    checkpoint_every=recipe.checkpoint_every,
+                    evaluate_every=recipe.evaluate_every,
+                ),
+                folder=self.folder,
+                checkpoints=self.checkpoints,
+                evaluate=evaluate_state,
+                reporter=reporter,
+            )
+        if reached_the_end:
+            examples = draw_examples(
+                recipe, self.validation_set, state.variables, self.preprocessing
+            )
+            write_png(self.folder.path / "examples.png", examples)
+        return reached_the_end
+
+    def _state(self, variables: Any, started_from: str, optimizer: Any, mesh: Mesh) -> State:
+        """The state of the last checkpoint, or that before the first step."""
+
+        def place(tree: Any) -> Any:
+            return replicate(mesh, tree)
+
+        state = create_state(variables, optimizer, frozen=self.recipe.frozen, place=place)
+        done = self.checkpoints.latest()
+        self.folder.rewind(done or 0)
+        if done is None:
+            self.say(f"start: {started_from}")
+            return state
+        self.say(f"{self.folder.path}: going on after step {done} of {self.recipe.steps}")
+        return place(self.checkpoints.restore(done, state))
 
 
 def _batches(
@@ -181,57 +210,6 @@ def _batches(
 def _without_size(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch without true sizes, where the canvas is the size: the net skips its masks."""
     return {key: value for key, value in batch.items() if key != "size"}
-
-
-def evaluate_on(
-    recipe: Recipe,
-    source: Source,
-    variables: Any,
-    preprocessing: Preprocessing,
-    *,
-    threads: int = 4,
-    progress: Callable[[int, int], None] | None = None,
-) -> Scores:
-    """Scores of a net on a whole data set, one integer confusion matrix for all of it."""
-    sizes = [source.size(i) for i in range(len(source))]
-    size = recipe.batch_size
-    batches = evaluation_batches(source, batch_size=size, canvases=choose_canvases(sizes, size))
-    read = read_ahead(batches, 0, len(batches), threads=threads)
-    matrix = evaluate(
-        recipe.model,
-        variables,
-        preprocessing,
-        read,
-        source.num_classes,
-        mesh=make_mesh(size),
-        progress=None if progress is None else lambda n, _: progress(n, len(batches)),
-    )
-    return score(matrix, absent=recipe.absent)
-
-
-def score_line(scores: Scores, **more: Any) -> dict[str, Any]:
-    """The line of `metrics.jsonl` for an evaluation."""
-    return {**more, **{name: getattr(scores, name) for name in FOUR}}
-
-
-def draw_examples(
-    recipe: Recipe, source: Source, variables: Any, preprocessing: Preprocessing, count: int = 4
-) -> np.ndarray:
-    """Image, truth and prediction of a few examples, side by side."""
-    predict = Predictor(recipe.model, variables, preprocessing)
-    picks = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
-    rows = [(e.image, e.label, predict(e.image)) for e in (source[int(i)] for i in picks)]
-    return contact_sheet(
-        rows,
-        ("image", "truth", "prediction"),
-        class_names=source.class_names,
-        palette=class_palette(source.num_classes),
-    )
-
-
-def split_name(source: Source) -> str:
-    """The split of a source, or its class where it has none."""
-    return str(getattr(source, "split", None) or type(source).__name__)
 
 
 def environment() -> dict[str, Any]:

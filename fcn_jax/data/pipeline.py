@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -208,7 +208,7 @@ class _Span:
 
 def read_ahead(
     batches: Numbered, start: int, stop: int, *, threads: int = 8, ahead: int = 8
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches start .. stop - 1 in order, read by threads while earlier ones are used.
 
     Args:
