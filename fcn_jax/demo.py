@@ -27,7 +27,7 @@ STEPS = {"fcn32s": 400, "fcn16s": 300, "fcn8s": 450}
 INPUT = Preprocessing(channels=CAFFE.channels, mean=CAFFE.mean, std=(64.0, 64.0, 64.0))
 
 
-def stage_recipe(stage: str) -> Recipe:
+def recipe(stage: str) -> Recipe:
     """The recipe of one stage: `fcn32s`, `fcn16s` or `fcn8s`."""
     before = STAGES.index(stage) - 1
     model = FCN(
@@ -83,9 +83,9 @@ def run_demo(workdir: Path, *, threads: int = 4) -> None:
     for stage in STAGES:
         folder = workdir / stage
         last = run(
-            stage_recipe(stage),
+            recipe(stage),
             Machine(workdir=folder, threads=threads),
-            origin={"module": "fcn_jax.demo", "stage": stage, "overrides": {}},
+            origin={"module": "fcn_jax.demo", "arguments": {"stage": stage}, "overrides": {}},
         )
         if last is None:
             return
@@ -107,12 +107,10 @@ def _picture(workdir: Path) -> Any:
     from fcn_jax.report.pictures import contact_sheet
     from fcn_jax.start import run_variables
 
-    recipes = [stage_recipe(stage) for stage in STAGES]
     predictors = [
-        Predictor(recipe.model, *run_variables(workdir / stage))
-        for stage, recipe in zip(STAGES, recipes, strict=True)
+        Predictor(recipe(stage).model, *run_variables(workdir / stage)) for stage in STAGES
     ]
-    scenes = recipes[0].validation_set
+    scenes = recipe(STAGES[0]).validation_set
     rows = [
         (e.image, e.label, *(predict(e.image) for predict in predictors))
         for e in (scenes[i] for i in range(5))

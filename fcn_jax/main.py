@@ -5,8 +5,10 @@ The science is in the recipe; the command line says where it runs, and may overr
 
 import dataclasses
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,8 +38,12 @@ class Place:
     debug: bool = False
 
 
-def main(recipe: Recipe) -> None:
+def main(recipe: Recipe | Callable[..., Recipe]) -> None:
     """Run a recipe from the command line; the last line of every experiment.
+
+    Args:
+        recipe: a recipe, whose plain fields become options; or the module's function `recipe`,
+            whose parameters do.
 
     Exits with status 1 and one message where something is missing or wrong.
     """
@@ -46,17 +52,17 @@ def main(recipe: Recipe) -> None:
     module = sys.modules["__main__"]
     name = module.__spec__.name if module.__spec__ else str(Path(sys.argv[0]).resolve())
     short = name.rpartition(".")[2] if module.__spec__ else Path(name).stem
-    options = plain_fields(recipe)
+    made = not isinstance(recipe, Recipe)
+    options = parameters(recipe) if made else plain_fields(recipe)
+    needed = any(f.default is f.default_factory for f in dataclasses.fields(options))
+    default = {} if needed else {"default_factory": options}
     arguments = dataclasses.make_dataclass(
         "Arguments",
         [
-            ("place", Annotated[Place, tyro.conf.OmitArgPrefixes]),
-            (
-                "recipe",
-                Annotated[options, tyro.conf.arg(name="")],
-                dataclasses.field(default_factory=options),
-            ),
+            ("recipe", Annotated[options, tyro.conf.arg(name="")], dataclasses.field(**default)),
+            ("place", Annotated[Place, tyro.conf.OmitArgPrefixes], dataclasses.field()),
         ],
+        kw_only=True,
     )
     args = tyro.cli(arguments, prog=f"python -m {name}", description=module.__doc__)
     place: Place = args.place
@@ -67,26 +73,40 @@ def main(recipe: Recipe) -> None:
 
             run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
             return
-        changes = changed_fields(recipe, args.recipe)
-        from fcn_jax.run import Machine, run
+        given = dataclasses.asdict(args.recipe) if made else {}
+        changes = {} if made else changed_fields(recipe, args.recipe)
+        science = recipe(**given) if made else override(recipe, changes)
+        origin = {"module": name, "arguments": given, "overrides": changes}
+        _run(science, place, short, origin)
 
-        try:
-            run(
-                override(recipe, changes),
-                Machine(
-                    workdir=place.workdir or Path("runs") / short,
-                    data=place.data,
-                    init=place.init,
-                    threads=place.threads,
-                    tensorboard=place.tensorboard,
-                ),
-                origin={"module": name, "overrides": changes},
-            )
-        except ValueError as error:
-            error.add_note(
-                f"`python -m {name} --demo` shows the same program at work on generated scenes."
-            )
-            raise
+
+def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> None:
+    from fcn_jax.run import Machine, run
+
+    machine = Machine(
+        workdir=place.workdir or Path("runs") / short,
+        data=place.data,
+        init=place.init,
+        threads=place.threads,
+        tensorboard=place.tensorboard,
+    )
+    try:
+        run(recipe, machine, origin=origin)
+    except ValueError as error:
+        error.add_note(
+            f"(data: --data {place.data}; `python -m {origin['module']} --demo` shows the same "
+            "program at work without data)"
+        )
+        raise
+
+
+def parameters(function: Callable[..., Recipe]) -> Any:
+    """A dataclass type with the parameters of a function, as options of a command line."""
+    fields = []
+    for item in inspect.signature(function).parameters.values():
+        default = {} if item.default is item.empty else {"default": item.default}
+        fields.append((item.name, item.annotation, dataclasses.field(**default)))
+    return dataclasses.make_dataclass("Recipe", fields, frozen=True, kw_only=True)
 
 
 class messages:  # noqa: N801 - reads as a word at its use
@@ -125,8 +145,8 @@ def load_recipe(described: dict[str, Any]) -> Recipe:
 
     name = described["module"]
     module = import_recipe_module(name)
-    recipe = getattr(module, "RECIPE", None) or module.stage_recipe(described["stage"])
-    recipe = override(recipe, described["overrides"])
+    given = described.get("arguments")
+    recipe = override(module.recipe(**given) if given else module.RECIPE, described["overrides"])
     differences = list(differing(described["recipe"], describe(recipe)))
     if differences:
         raise ValueError(

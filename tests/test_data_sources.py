@@ -291,3 +291,21 @@ def test_real_data():
     assert len(voc) == 736
     assert set(np.unique(voc.label(0))) <= {*range(21), 255}
     assert len(VOC(split="val").at(SHARED / "voc")[0].image.shape) == 3
+
+
+def test_folders_hold_out_the_same_tenth_whatever_else_there_is(tmp_path):
+    def halves(names):
+        for name in names:
+            save_image(tmp_path / "images" / f"{name}.png")
+            save_index(tmp_path / "labels" / f"{name}.png", label_of("x"))
+        whole = Folders(num_classes=21, root=tmp_path)
+        tenth, rest = (dataclasses.replace(whole, held_out=h) for h in (True, False))
+        assert sorted(tenth.ids + rest.ids) == list(whole.ids)
+        return tenth.ids
+
+    names = [f"image{i}" for i in range(20)]
+    assert len(halves(names[:5])) == 1
+    held_out = halves(names)
+    assert len(held_out) == 2
+    digests = {n: hashlib.sha256(n.encode()).digest() for n in names}
+    assert set(held_out) == set(sorted(names, key=digests.__getitem__)[:2])

@@ -82,3 +82,21 @@ def test_classes_of_net_and_data_must_agree():
 
     with pytest.raises(ValueError, match="the net has 20 classes, SBD has 21"):
         dataclasses.replace(recipe, model=recipe.model.clone(num_classes=20))
+
+
+def test_a_recipe_made_from_options_is_made_again_from_the_run_folder():
+    from experiments import folders
+
+    given = {"num_classes": 3, "steps": 5, "train_list": "a.txt", "validation_list": "b.txt"}
+    recipe = folders.recipe(**given)
+    assert (recipe.model.num_classes, recipe.train_set.split) == (3, "a.txt")
+    described = {"recipe": describe(recipe), "arguments": given, "overrides": {}}
+    assert load_recipe({"module": "experiments.folders", **described}) == recipe
+
+
+def test_the_demo_is_three_stages_each_from_the_one_before():
+    from fcn_jax import demo
+
+    recipes = [demo.recipe(stage) for stage in demo.STAGES]
+    assert [len(recipe.model.skips) for recipe in recipes] == [0, 1, 2]
+    assert [getattr(recipe.start, "run", None) for recipe in recipes] == [None, "fcn32s", "fcn16s"]

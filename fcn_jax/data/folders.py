@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class Folders(FileSource):
       num_classes: How many classes, the background included.
       class_names: Their names; "class 0", "class 1", ... where none are given.
       split: A list file below the data folder, one name per line; None = everything there is.
+      held_out: True = only a tenth of these, fixed by their names (the smallest SHA-256); False =
+        the other nine tenths; None = all.
       root: The data folder.
 
     Raises:
@@ -41,6 +44,7 @@ class Folders(FileSource):
     num_classes: int
     class_names: tuple[str, ...] = ()
     split: str | None = None
+    held_out: bool | None = None
     root: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +97,11 @@ class Folders(FileSource):
             )
         if not wanted:
             raise DataError(f"{self.folder / self.images}: no images there.")
-        return tuple(wanted)
+        if self.held_out is None:
+            return tuple(wanted)
+        by_hash = sorted(wanted, key=lambda name: hashlib.sha256(name.encode()).digest())
+        tenth = set(by_hash[: max(len(wanted) // 10, 1)])
+        return tuple(name for name in wanted if (name in tenth) == self.held_out)
 
     def image_path(self, name: str) -> Path:
         """The image called `name`, whatever its ending."""
