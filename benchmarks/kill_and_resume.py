@@ -83,8 +83,10 @@ def main() -> None:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
                     killed += 1
-                    saved = sorted(target.glob("checkpoints/[0-9]*"), key=lambda p: int(p.name))
-                    where.append(saved[-1].name if saved else "start")
+                    names = [path.name for path in target.glob("checkpoints/*")]
+                    steps = sorted(int(name) for name in names if name.isdigit())
+                    saving = any("tmp" in name for name in names)
+                    where.append(f"{steps[-1] if steps else 0}{' (saving)' if saving else ''}")
             finish(start(target))
             wrong = differences(whole, target)
             print(f"round {rounds}: killed after step {', '.join(where)}; differences: {wrong}")

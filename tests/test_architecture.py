@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "inference": {"metrics", "compiling", "report", "files"},
 }
 # These put everything together.
-ANYTHING = {"", "__main__", "main", "demo", "recipe", "run", "start"}
+ANYTHING = {"", "__main__", "main", "demo", "evaluation", "recipe", "run", "start"}
 
 
 def module(path):

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from fcn_jax.ops import bilinear_filter, convolve, max_pool, transposed_conv, upsample_axis
+from fcn_jax.ops import (
+    add_bias,
+    bilinear_filter,
+    convolve,
+    max_pool,
+    transposed_conv,
+    upsample_axis,
+)
 
 
 def windows(n, kernel, stride, padding):
@@ -123,3 +130,14 @@ def test_a_large_kernel_s_product_is_the_convolution(padding):
     weights = jnp.asarray(rng.normal(size=shape), jnp.float32)
     for found, expected in zip(*jax.jit(both)(x, kernel, weights), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_bias_s_gradient_is_the_sum_over_the_cells():
+    rng = np.random.default_rng(0)
+    x, bias = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=5)
+    weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    y, pullback = jax.vjp(add_bias, jnp.asarray(x, jnp.float32), jnp.asarray(bias, jnp.float32))
+    np.testing.assert_allclose(y, x + bias, rtol=1e-5)
+    of_x, of_bias = pullback(weights)
+    np.testing.assert_array_equal(of_x, weights)
+    np.testing.assert_allclose(of_bias, np.asarray(weights).sum((0, 1, 2)), atol=1e-5)
