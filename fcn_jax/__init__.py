@@ -8,6 +8,7 @@ scores = net.apply(variables, images, sizes=sizes)
 """
 
 from fcn_jax import losses, metrics, optim, surgery
+from fcn_jax.compiling import jit
 from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
 from fcn_jax.feature_map import FeatureMap, Grid
 from fcn_jax.layers import (
@@ -32,6 +33,7 @@ __all__ = [
     "LearnedUpsampling",
     "NormalizedUpsampling",
     "SqueezeNet",
+    "jit",
     "losses",
     "metrics",
     "optim",
