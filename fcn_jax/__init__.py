@@ -11,13 +11,13 @@ from fcn_jax import losses, metrics, optim, surgery
 from fcn_jax.compiling import jit
 from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
 from fcn_jax.feature_map import FeatureMap, Grid
-from fcn_jax.layers import (
+from fcn_jax.trunks import VGG16, SqueezeNet
+from fcn_jax.upsampling import (
     BilinearUpsampling,
     DenseUpsampling,
     LearnedUpsampling,
     NormalizedUpsampling,
 )
-from fcn_jax.trunks import VGG16, SqueezeNet
 
 __all__ = [
     "FCN",

@@ -13,13 +13,13 @@ from typing import Any
 from fcn_jax.data.scenes import Scenes
 from fcn_jax.fcn import FCN
 from fcn_jax.files import write_atomically
-from fcn_jax.layers import NormalizedUpsampling
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
 from fcn_jax.preprocessing import CAFFE, Preprocessing
 from fcn_jax.recipe import FromRun, FromScratch, Recipe
 from fcn_jax.trunks import VGG16
+from fcn_jax.upsampling import NormalizedUpsampling
 
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
 SKIPS = {"fcn32s": (), "fcn16s": ("pool4",), "fcn8s": ("pool4", "pool3")}

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from fcn_jax.feature_map import FeatureMap
-from fcn_jax.layers import Conv, Crop, MaxPool, Upsampling
+from fcn_jax.layers import Conv, Crop, MaxPool
+from fcn_jax.upsampling import Upsampling
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

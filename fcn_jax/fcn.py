@@ -13,15 +13,14 @@ from jaxtyping import Array, Float, Int
 from fcn_jax.feature_map import FeatureMap, Grid, overlap
 from fcn_jax.layers import (
     AveragePool,
-    BilinearUpsampling,
     Conv,
     Crop,
     Scale,
     Sum,
-    Upsampling,
     relu,
 )
 from fcn_jax.trunks import Ending
+from fcn_jax.upsampling import BilinearUpsampling, Upsampling
 
 
 class FCN(nn.Module):

@@ -11,18 +11,20 @@ from fcn_jax.feature_map import FeatureMap, Grid
 from fcn_jax.layers import (
     AveragePool,
     BatchNorm,
-    BilinearUpsampling,
     Conv,
-    DenseUpsampling,
     Dropout,
     GlobalMean,
-    LearnedUpsampling,
     MaxPool,
-    NormalizedUpsampling,
     Scale,
     Sum,
-    Upsampling,
     concat,
+)
+from fcn_jax.upsampling import (
+    BilinearUpsampling,
+    DenseUpsampling,
+    LearnedUpsampling,
+    NormalizedUpsampling,
+    Upsampling,
 )
 
 

@@ -126,10 +126,10 @@ def test_a_step_is_the_optimizer_on_the_gradient(random_variables, close):
     assert int(new.step) == 1
 
 
-@pytest.mark.parametrize("accumulate", [2, 4])
-def test_accumulated_passes_are_the_mean_of_their_gradients(accumulate, random_variables, close):
+def test_accumulated_passes_are_the_mean_of_their_gradients(random_variables, close):
     """Summed losses: the mean of k passes' gradients is the whole batch's over k."""
-    batch, mode, sgd = draw_batch(8), Normalization.SUM, optax.sgd(1e-3)
+    accumulate, batch = 4, draw_batch(8)
+    mode, sgd = Normalization.SUM, optax.sgd(1e-3)
     passes = make_step(optimizer=sgd, mode=mode, accumulate=accumulate)
     several, metrics = passes(make_state(random_variables, optimizer=sgd), batch)
     whole = make_step(optimizer=optax.sgd(1e-3 / accumulate), mode=mode)
