@@ -257,7 +257,7 @@ def test_wrong_weights_files_are_refused(tmp_path):
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="not written by fcn_jax"):
         load_weights(path)
-    with pytest.raises(ValueError, match="R, G and B"):
+    with pytest.raises(ValueError, match="channels 'RGB' or 'BGR'"):
         Preprocessing(channels="BGA", mean=(0.0, 0.0, 0.0))
 
 

@@ -137,7 +137,7 @@ def test_a_bias_s_gradient_is_the_sum_over_the_cells():
     x, bias = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=5)
     weights = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
     y, pullback = jax.vjp(add_bias, jnp.asarray(x, jnp.float32), jnp.asarray(bias, jnp.float32))
-    np.testing.assert_allclose(y, x + bias, rtol=1e-5)
+    np.testing.assert_allclose(y, x + bias, atol=1e-6)
     of_x, of_bias = pullback(weights)
     np.testing.assert_array_equal(of_x, weights)
     np.testing.assert_allclose(of_bias, np.asarray(weights).sum((0, 1, 2)), atol=1e-5)
