@@ -120,8 +120,9 @@ class messages:  # noqa: N801 - reads as a word at its use
 
     def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
         if isinstance(error, ValueError | ArithmeticError | FileNotFoundError) and not self._debug:
-            notes = "\n".join(getattr(error, "__notes__", []))
-            print(f"error: {error}" + (f"\n{notes}" if notes else ""), file=sys.stderr)
+            # Grain adds a note on its own internals to what its threads raise.
+            notes = [note for note in getattr(error, "__notes__", []) if "Grain" not in note]
+            print("\n".join([f"error: {error}", *notes]), file=sys.stderr)
             sys.exit(1)
 
 

@@ -8,7 +8,9 @@ from fcn_jax.training.run_folder import RunFolder, differing
 
 def test_a_new_folder_is_claimed_and_the_same_recipe_may_go_on(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "a")
-    folder.claim({"recipe": {"steps": 3}, "commit": "x"})
+    folder.claim({"recipe": {"steps": 9}, "commit": "w"})
+    folder.claim({"recipe": {"steps": 3}, "commit": "x"})  # nothing was trained yet
+    (folder.path / "checkpoints" / "3").mkdir(parents=True)
     folder.claim({"recipe": {"steps": 3}, "commit": "y"})
     assert folder.described()["commit"] == "x"
 
@@ -16,6 +18,7 @@ def test_a_new_folder_is_claimed_and_the_same_recipe_may_go_on(tmp_path):
 def test_another_recipe_is_refused_with_the_differences(tmp_path):
     folder = RunFolder(tmp_path)
     folder.claim({"recipe": {"optimizer": {"rate": 1.0, "momentum": 0.9}, "steps": 3}})
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"optimizer.rate: the folder has 1.0, this recipe 2.0"):
         folder.claim({"recipe": {"optimizer": {"rate": 2.0, "momentum": 0.9}, "steps": 3}})
     assert folder.described()["recipe"]["optimizer"]["rate"] == 1.0

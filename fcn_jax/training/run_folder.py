@@ -38,13 +38,17 @@ class RunFolder:
     def claim(self, described: dict[str, Any]) -> None:
         """Make the folder this run's: write `recipe.json`, or hold it against what is there.
 
+        A folder without a checkpoint holds nothing to lose, and takes any recipe: the first try
+        may have ended at a wrong option or a wrong label.
+
         Args:
             described: JSON values; only its entry `recipe` must agree with what is there.
 
         Raises:
             ValueError: the folder belongs to another recipe; the differences are listed.
         """
-        if not self.recipe_file.exists():
+        begun = any((self.path / "checkpoints").glob("[0-9]*"))
+        if not (begun and self.recipe_file.exists()):
             self.path.mkdir(parents=True, exist_ok=True)
             text = json.dumps(described, indent=2) + "\n"
             write_atomically(self.recipe_file, lambda part: part.write_text(text))
