@@ -55,7 +55,8 @@ def explain(net: nn.Module, height: int, width: int, *, channels: int = 3) -> li
         result = next_call(*args, **kwargs)
         layer = context.module
         if context.method_name == "__call__" and isinstance(result, FeatureMap):
-            if isinstance(layer, Conv | MaxPool | Upsampling | Crop):
+            cuts_nothing = isinstance(layer, Crop) and args[0].shape == result.shape
+            if isinstance(layer, Conv | MaxPool | Upsampling | Crop) and not cuts_nothing:
                 rows.append(_row(layer, args[0], result))
         return result
 
