@@ -132,8 +132,14 @@ def predict(
         if not images:
             raise ValueError("name at least one image, or a folder of images")
         predictor = Predictor(recipe.model, *run_variables(run, step))
-        palette = class_palette(recipe.train_set.num_classes)
-        failures = predict_files(predictor, images, out, palette=palette)
+        first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
+        failures = predict_files(
+            predictor,
+            images,
+            out,
+            palette=class_palette(recipe.train_set.num_classes),
+            background=first not in ("background", "class 0"),
+        )
         for failure in failures:
             print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
         print(f"predictions are in {out}")

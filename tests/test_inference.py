@@ -334,3 +334,17 @@ def test_a_bad_submission_is_refused(tmp_path, predictor):
         write_submission(predictor, [], tmp_path, competition="comp7")
     with pytest.raises(ValueError, match="as write_submission makes it"):
         pack_submission(tmp_path, tmp_path / "x.tgz")
+
+
+def test_where_class_0_is_no_background_the_overlay_colours_it_too(tmp_path):
+    Image.fromarray(np.full((5, 6, 3), 100, np.uint8)).save(tmp_path / "a.png")
+
+    def nought(image):
+        return np.zeros(image.shape[:2], np.uint8)
+
+    palette = np.full((256, 3), 200, np.uint8)
+    for background, value in ((False, 100), (True, 150)):
+        out = tmp_path / str(background)
+        predict_files(nought, [tmp_path / "a.png"], out, palette=palette, background=background)
+        with Image.open(out / "a_overlay.png") as picture:
+            assert np.unique(np.asarray(picture)).tolist() == [value]

@@ -68,6 +68,7 @@ def predict_files(
     *,
     overlay: bool = True,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
+    background: bool = False,
 ) -> list[Failure]:
     """Predicts the label of every image and writes it as `NAME.png` into `out`.
 
@@ -82,6 +83,7 @@ def predict_files(
             upright image (see `read_rgb`), and `NAME_overlay.png`.
         overlay: whether to write the image with the colours of its classes too.
         palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+        background: whether label 0 is coloured in the overlay too, where it is a class like others.
 
     Returns:
         What could not be read or found, with the reason; the rest is done.
@@ -101,7 +103,8 @@ def predict_files(
         label = predictor(image)
         write_label_png(out / f"{name}.png", label, palette)
         if overlay:
-            write_png(out / f"{name}_overlay.png", lay_over(image, label, palette=palette))
+            coloured = lay_over(image, label, palette=palette, background=background)
+            write_png(out / f"{name}_overlay.png", coloured)
     return failures
 
 
