@@ -11,7 +11,8 @@ from fcn_jax import losses, metrics, optim, surgery
 from fcn_jax.compiling import jit
 from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
 from fcn_jax.feature_map import FeatureMap, Grid
-from fcn_jax.trunks import VGG16, SqueezeNet
+from fcn_jax.fusion import LateFusion
+from fcn_jax.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
 from fcn_jax.upsampling import (
     BilinearUpsampling,
     DenseUpsampling,
@@ -22,6 +23,7 @@ from fcn_jax.upsampling import (
 __all__ = [
     "FCN",
     "VGG16",
+    "AlexNet",
     "BilinearUpsampling",
     "Classifier",
     "DenseUpsampling",
@@ -29,7 +31,9 @@ __all__ = [
     "FCN16s",
     "FCN32s",
     "FeatureMap",
+    "GoogLeNet",
     "Grid",
+    "LateFusion",
     "LearnedUpsampling",
     "NormalizedUpsampling",
     "SqueezeNet",

@@ -7,9 +7,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from fcn_jax.feature_map import FeatureMap
+from fcn_jax.inputs import placeholder
 from fcn_jax.layers import Conv, Crop, MaxPool
 from fcn_jax.upsampling import Upsampling
 
@@ -60,13 +60,11 @@ def explain(net: nn.Module, height: int, width: int, *, channels: int = 3) -> li
                 rows.append(_row(layer, args[0], result))
         return result
 
-    images = jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
-
     def trace(images: Any) -> Any:
         with nn.intercept_methods(note):
             return net.init(jax.random.key(0), images)
 
-    jax.eval_shape(trace, images)
+    jax.eval_shape(trace, placeholder(net, (1, height, width), channels=channels))
     return rows
 
 

@@ -4,13 +4,16 @@ Source: Long, Shelhamer and Darrell, CVPR 2015; Shelhamer, Long and Darrell, TPA
 graphs of shelhamer/fcn.berkeleyvision.org voc-fcn*/net.py.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
-from fcn_jax.feature_map import FeatureMap, Grid, overlap
+from fcn_jax.feature_map import FeatureMap, overlap
+from fcn_jax.inputs import as_image, stacked
 from fcn_jax.layers import (
     AveragePool,
     Conv,
@@ -22,6 +25,8 @@ from fcn_jax.layers import (
 from fcn_jax.trunks import Ending
 from fcn_jax.upsampling import BilinearUpsampling, Upsampling
 
+Classes = int | Mapping[str, int]
+
 
 class FCN(nn.Module):
     """A trunk whose deepest map is scored, upsampled and fused with scores of shallower maps.
@@ -31,7 +36,8 @@ class FCN(nn.Module):
 
     Attributes:
         trunk: module from the image to named feature maps (see `fcn_jax.trunks`).
-        num_classes: channels of the scores.
+        num_classes: channels of the scores; by name where one trunk serves several heads,
+            `{"semantic": 33, "geometric": 3}`, and the scores are then a dictionary by these names.
         skips: maps whose scores are added, deepest first, e.g. `("pool4", "pool3")`.
         skip_scales: a fixed factor on each skip's features, e.g. the at-once net's
             `(0.01, 0.0001)`; empty for none.
@@ -39,68 +45,91 @@ class FCN(nn.Module):
             `LearnedUpsampling`, `DenseUpsampling` or `NormalizedUpsampling`.
         final_upsampling: layer up to the image.
         dtype: compute dtype of the trunk; scores and all that follows are float32.
+        inputs: channels of each input by name where there are several, `{"color": 3, "depth": 1}`;
+            images are then a dictionary, and the trunk sees its parts stacked in this order (early
+            fusion: FCN papers, section 5, NYUDv2). Empty: one array.
     """
 
     trunk: nn.Module
-    num_classes: int
+    num_classes: Classes
     skips: tuple[str, ...] = ()
     skip_scales: tuple[float, ...] = ()
     upsampling: type[Upsampling] = BilinearUpsampling
     final_upsampling: type[Upsampling] = BilinearUpsampling
     dtype: Any = jnp.float32
+    inputs: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self):
+        # A net is a configuration, which is hashed and compared; the order of its inputs counts.
+        self.inputs = tuple(dict(self.inputs).items())
+        if isinstance(self.num_classes, Mapping):
+            self.num_classes = FrozenDict(self.num_classes)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
         self,
-        images: Float[Array, "b h w c"],
+        images: Float[Array, "b h w c"] | Mapping[str, Float[Array, "b h w _"]],
         sizes: Int[Array, "b 2"] | None = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b h w k"]:
+    ) -> Float[Array, "b h w k"] | dict[str, Float[Array, "b h w _"]]:
         """Scores of every class at every pixel.
 
         Args:
-            images: preprocessed images; zero (the mean) outside each image's true size.
+            images: preprocessed images, by name where `inputs` is given; zero (the mean) outside
+                each image's true size.
             sizes: true rows and columns of each image on the shared canvas; None where every
                 image fills it.
             train: apply dropout (random stream `dropout`) and update batch statistics.
 
         Returns:
-            float32 scores; zero outside the true sizes.
+            float32 scores, by name where `num_classes` is; zero outside the true sizes.
 
         Raises:
             ValueError: an unknown skip, or maps that cannot be lined up; the layers are named.
         """
-        image = as_image(images, sizes, self.dtype)
+        image = as_image(stacked(images, dict(self.inputs)), sizes, self.dtype)
         ringed = image.replace(ring=getattr(self.trunk, "ring", 0))
         maps = self.trunk(ringed, train=train)
         self._check_skips(maps)
-        x = self._score(next(reversed(maps.values())), "score_fr")
+        if isinstance(self.num_classes, int):
+            return self._head(maps, image, self.num_classes, "")
+        return {
+            name: self._head(maps, image, classes, f"_{name}")
+            for name, classes in self.num_classes.items()
+        }
+
+    def _head(self, maps: dict[str, FeatureMap], image: FeatureMap, classes: int, tail: str) -> Any:
+        """Scores of one head; `tail` ends the names of its layers."""
+        x = self._score(next(reversed(maps.values())), classes, f"score_fr{tail}")
         last = ""
         for i, name in enumerate(self.skips):
             skip = maps[name]
             if self.skip_scales:
-                skip = Scale(self.skip_scales[i], name=f"scale_{name}")(skip)
-            skip = self._score(skip, f"score_{name}")
+                skip = Scale(self.skip_scales[i], name=f"scale_{name}{tail}")(skip)
+            skip = self._score(skip, classes, f"score_{name}{tail}")
             factor, kernel = upsampling_kernel(x, skip)
-            up = self.upsampling(factor, kernel, name=f"upscore_{last}" if last else "upscore2")(x)
-            x = Sum(name=f"fuse_{name}")(up, skip).replace(name=f"fuse_{name}")
+            upscore = f"upscore_{last}{tail}" if last else f"upscore2{tail}"
+            x = self.upsampling(factor, kernel, name=upscore)(x)
+            fuse = f"fuse_{name}{tail}"
+            x = Sum(name=fuse)(x, skip).replace(name=fuse)
             last = name
         factor, kernel = upsampling_kernel(x, image)
         # Caffe's names; "upscore2" is the first skip's.
         final = f"upscore{factor}" if last and factor != 2 else "upscore"
-        x = self.final_upsampling(factor, kernel, name=final)(x)
+        x = self.final_upsampling(factor, kernel, name=f"{final}{tail}")(x)
         shared = overlap(x, image)
         if shared.starts[1] or shared.shape != image.shape:
             raise ValueError(
                 f"{x.name} ({x.shape[0]}x{x.shape[1]} from pixel {x.grid.offset} on) does not "
                 f"cover the image ({image.shape[0]}x{image.shape[1]}); give the trunk a larger ring"
             )
-        return Crop(shared.starts[0], shared.shape, name="score")(x, image.size).values
+        return Crop(shared.starts[0], shared.shape, name=f"score{tail}")(x, image.size).values
 
-    def _score(self, x: FeatureMap, name: str) -> FeatureMap:
+    def _score(self, x: FeatureMap, classes: int, name: str) -> FeatureMap:
         x = x.replace(values=x.values.astype(jnp.float32))
-        return Conv(self.num_classes, 1, zero_init=True, name=name)(x)
+        return Conv(classes, 1, zero_init=True, name=name)(x)
 
     def _check_skips(self, maps: dict[str, FeatureMap]) -> None:
         unknown = [name for name in self.skips if name not in maps]
@@ -112,17 +141,17 @@ class FCN(nn.Module):
             )
 
 
-def FCN32s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+def FCN32s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
     """Single-stream net: the deepest map alone."""
     return FCN(trunk=trunk, num_classes=num_classes, **fields)
 
 
-def FCN16s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+def FCN16s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
     """One skip: `pool4` unless `skips` says otherwise."""
     return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4",), **fields})
 
 
-def FCN8s(trunk: nn.Module, num_classes: int, **fields: Any) -> FCN:  # noqa: N802
+def FCN8s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
     """Two skips: `pool4` and `pool3` unless `skips` says otherwise."""
     return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4", "pool3"), **fields})
 
@@ -167,21 +196,6 @@ class Classifier(nn.Module):
         if ending.window > 1:
             x = AveragePool(ending.window, name="pool")(x)
         return x.values
-
-
-def as_image(images: Array, sizes: Any, dtype: Any) -> FeatureMap:
-    """The input as a feature map: one cell per pixel."""
-    if images.ndim != 4:
-        raise ValueError(
-            f"images must be (batch, rows, columns, channels), got shape {images.shape}; add a "
-            "batch axis to a single image: images[None]"
-        )
-    if sizes is not None and sizes.shape != (images.shape[0], 2):
-        raise ValueError(
-            f"sizes must be ({images.shape[0]}, 2), rows and columns of each image, "
-            f"got shape {sizes.shape}"
-        )
-    return FeatureMap(images.astype(dtype), sizes, Grid()).masked()
 
 
 def upsampling_kernel(coarse: FeatureMap, fine: FeatureMap) -> tuple[int, int]:

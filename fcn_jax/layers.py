@@ -137,6 +137,37 @@ class AveragePool(nn.Module):
         return out.masked()
 
 
+class LRN(nn.Module):
+    """Local response normalisation across channels: `x / (k + alpha / n * sum(x ** 2)) ** beta`.
+
+    The sum runs over the `n` channels around each, zero beyond the first and the last.
+
+    Attributes:
+        n: channels in the window, odd.
+        alpha: weight of the mean square.
+        beta: exponent.
+        k: added to the mean square.
+
+    Source: Krizhevsky et al. 2012, section 3.3; BVLC/caffe src/caffe/layers/lrn_layer.cpp, which
+    divides alpha by n; the values are those of bvlc_reference_caffenet.
+    """
+
+    n: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same grid and size; the squares are summed in float32."""
+        half, c = self.n // 2, x.channels
+        squares = jnp.square(x.values.astype(jnp.float32))
+        padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
+        total = sum(padded[..., i : i + c] for i in range(self.n))
+        scale = (self.k + self.alpha / self.n * total) ** -self.beta
+        return x.replace(values=x.values * scale.astype(x.values.dtype), name=self.name or "")
+
+
 class GlobalMean(nn.Module):
     """The mean over each image's own extent, repeated at every cell."""
 

@@ -7,9 +7,12 @@ of per-device means, which differ as soon as void pixels do, never appear.
 
 import dataclasses
 import enum
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int, Integer
 
 IGNORE = 255
@@ -204,3 +207,35 @@ class Softmax:
                 )
             scores = scores + self.adjustment * jnp.log(jnp.asarray(self.prior, jnp.float32))
         return softmax_loss(scores, labels, normalization=self.normalization, sizes=sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByOutput:
+    """The sum of a loss per output, for nets with several heads.
+
+    Attributes:
+        losses: a loss such as `Softmax` by the output's name.
+
+    Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn*/net.py, two losses of weight 1.
+    """
+
+    losses: Mapping[str, Callable[..., Any]]
+
+    def __post_init__(self):
+        object.__setattr__(self, "losses", FrozenDict(self.losses))  # hashable
+
+    def __call__(self, scores, labels, *, sizes=None):
+        """The sum, of scores and labels by the same names.
+
+        Raises:
+            ValueError: scores or labels have other names.
+        """
+        if not set(self.losses) == set(scores) == set(labels):
+            raise ValueError(
+                f"losses for the outputs {', '.join(self.losses)}; the net scores "
+                f"{', '.join(scores)}, and there are labels for {', '.join(labels)}. Give the "
+                "recipe's model, data set and loss the same names."
+            )
+        return sum(
+            loss(scores[name], labels[name], sizes=sizes) for name, loss in self.losses.items()
+        )

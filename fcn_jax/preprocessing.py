@@ -1,10 +1,12 @@
-"""From uint8 images to a net's input, on the device."""
+"""From images as they are stored to a net's input, on the device."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from flax.core import FrozenDict
+from jaxtyping import Array, Float, UInt8, UInt16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,7 +16,8 @@ class Preprocessing:
     Outside an image's true size the net itself puts zeros, which is the mean colour.
 
     Attributes:
-        channels: order of the channels, "BGR" or "RGB".
+        channels: order of the channels: "BGR" or "RGB"; "HHA" where they are no colours, but
+            disparity, height and angle, and stay as they are stored.
         mean: per channel, in this order, 0..255.
         std: per channel, in this order.
     """
@@ -24,9 +27,9 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self):
-        if self.channels not in ("RGB", "BGR") or len(self.mean) != 3 or len(self.std) != 3:
+        if self.channels not in ("RGB", "BGR", "HHA") or len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(
-                "preprocessing needs channels 'RGB' or 'BGR', and a mean and a standard deviation "
+                "preprocessing needs channels 'RGB', 'BGR' or 'HHA', and a mean and a standard deviation "
                 f"of each; found {self}. Correct it where it is made."
             )
 
@@ -40,5 +43,82 @@ class Preprocessing:
         return (images.astype(jnp.float32) - mean) / std
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogDepth:
+    """Depth as the reference's early fusion takes it: `(ln(millimetres) - mean) / std`.
+
+    Attributes:
+        mean: of the logarithm over NYUDv2's training images.
+        std: divisor; 1 in the reference, where depth then counts little beside colours in 0..255.
+
+    Source: shelhamer/fcn.berkeleyvision.org nyud_layers.py.
+    Differs: a missing depth (0), of which the reference's logarithm is infinite, gives 0, the mean.
+    """
+
+    mean: float = 7.844
+    std: float = 1.0
+
+    def __call__(
+        self, images: UInt16[Array, "b h w 1"], sizes: Any = None
+    ) -> Float[Array, "b h w 1"]:
+        """Float32 input from uint16 millimetres, 0 = missing."""
+        depth = images.astype(jnp.float32)
+        logarithm = jnp.log(jnp.maximum(depth, 1))
+        return jnp.where(depth > 0, (logarithm - self.mean) / self.std, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByInput:
+    """The preprocessing of each input of a net that takes several.
+
+    Attributes:
+        inputs: a `Preprocessing` or `LogDepth` by the input's name.
+    """
+
+    inputs: Mapping[str, Any]
+
+    def __post_init__(self):
+        object.__setattr__(self, "inputs", FrozenDict(self.inputs))  # hashable
+
+    def __call__(
+        self, images: Mapping[str, Any], sizes: Any = None
+    ) -> dict[str, Float[Array, "b h w _"]]:
+        """Float32 inputs by name.
+
+        Raises:
+            ValueError: other names than `inputs` has.
+        """
+        if set(images) != set(self.inputs):
+            raise ValueError(
+                f"the net takes the inputs {', '.join(self.inputs)}; the data set gives "
+                f"{', '.join(images)}. Choose the data set's `inputs` accordingly"
+            )
+        return {name: apply(images[name], sizes) for name, apply in self.inputs.items()}
+
+
+Inputs = Preprocessing | LogDepth | ByInput
+"""What a start says of a net's input."""
+
+
+def from_description(described: Mapping[str, Any]) -> Inputs:
+    """The preprocessing that a run wrote into its `recipe.json` (see `recipe.describe`)."""
+    if described["class"] == "ByInput":
+        return ByInput({k: from_description(v) for k, v in described["inputs"].items()})
+    if described["class"] == "LogDepth":
+        return LogDepth(mean=described["mean"], std=described["std"])
+    return Preprocessing(
+        channels=described["channels"],
+        mean=tuple(described["mean"]),
+        std=tuple(described["std"]),
+    )
+
+
 CAFFE = Preprocessing(channels="BGR", mean=(104.00699, 116.66877, 122.67892))
 """What the reference nets take. Source: shelhamer/fcn.berkeleyvision.org voc_layers.py."""
+
+NYUD_COLOR = Preprocessing(channels="BGR", mean=(116.190, 97.203, 92.318))
+NYUD_HHA = Preprocessing(channels="HHA", mean=(132.431, 94.076, 118.477))
+"""Means over NYUDv2. Source: shelhamer/fcn.berkeleyvision.org nyud_layers.py."""
+
+SIFT_FLOW = Preprocessing(channels="BGR", mean=(114.578, 115.294, 108.353))
+"""Source: shelhamer/fcn.berkeleyvision.org siftflow_layers.py."""

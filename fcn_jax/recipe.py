@@ -2,17 +2,18 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import optax
+from flax.core import FrozenDict
 
 from fcn_jax.data.source import Source
 from fcn_jax.data.transforms import Augment
 from fcn_jax.metrics import Absent
-from fcn_jax.preprocessing import Preprocessing
+from fcn_jax.preprocessing import Inputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class FromScratch:
         preprocessing: what the net is to take.
     """
 
-    preprocessing: Preprocessing
+    preprocessing: Inputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,19 @@ class FromWeights:
     Attributes:
         file: name of the file in the weights folder, e.g. `vgg16.safetensors`.
         keep: new layers that the file lacks and that are no zero score layers.
+        expand: layers with more input channels than the file's, by the file's name for them
+            (`{"conv1_1_bgrd": "conv1_1"}`); the others get the mean (see `surgery.expand_input`).
+        preprocessing: for nets with other inputs than one colour image, or another mean than the
+            file's; colours must come in the file's order and scale.
     """
 
     file: str
     keep: tuple[str, ...] = ()
+    expand: Mapping[str, str] = FrozenDict()
+    preprocessing: Inputs | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "expand", FrozenDict(self.expand))  # hashable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +62,21 @@ class FromRun:
     keep: tuple[str, ...] = ()
 
 
-Start = FromScratch | FromWeights | FromRun
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FromRuns:
+    """Start each stream of a `LateFusion` from the best checkpoint of an earlier run.
+
+    Attributes:
+        runs: name of the run's folder, next to this run's, by the stream's name.
+    """
+
+    runs: Mapping[str, str]
+
+    def __post_init__(self):
+        object.__setattr__(self, "runs", FrozenDict(self.runs))  # hashable
+
+
+Start = FromScratch | FromWeights | FromRun | FromRuns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,12 +124,21 @@ class Recipe:
         for field in ("batch_size", "accumulate", "steps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, found {getattr(self, field)}")
-        sets, model = self.train_set, self.model
-        if sets.num_classes != model.num_classes:  # type: ignore[attr-defined]
+        net, data = by_name(self.model.num_classes), by_name(self.train_set.num_classes)  # type: ignore[attr-defined]
+        if net != data:
             raise ValueError(
-                f"the net has {model.num_classes} classes, "  # type: ignore[attr-defined]
-                f"{type(sets).__name__} has {sets.num_classes}; make them the same"
+                f"the net has {_classes(net)}, {type(self.train_set).__name__} has "
+                f"{_classes(data)}; make them the same"
             )
+
+
+def by_name(value: Any) -> dict[str, Any]:
+    """A dictionary as it is, anything else under the name ""."""
+    return dict(value) if isinstance(value, Mapping) else {"": value}
+
+
+def _classes(counts: dict[str, int]) -> str:
+    return " and ".join(f"{k} {name} classes".replace("  ", " ") for name, k in counts.items())
 
 
 def describe(value: Any) -> Any:
@@ -122,6 +155,8 @@ def describe(value: Any) -> Any:
         names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in hidden]
         fields = {name: describe(getattr(value, name)) for name in names}
         return {"class": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {name: describe(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):

@@ -17,12 +17,19 @@ from fcn_jax.data.canvases import choose_canvases, fills_canvas
 from fcn_jax.data.check import check_labels
 from fcn_jax.data.pipeline import Batches, read_ahead
 from fcn_jax.data.source import Source
-from fcn_jax.evaluation import FOUR, draw_examples, evaluate_on, score_line, split_name
-from fcn_jax.preprocessing import Preprocessing
+from fcn_jax.evaluation import (
+    draw_examples,
+    evaluate_on,
+    score_line,
+    split_name,
+    spoken,
+)
+from fcn_jax.preprocessing import Inputs
 from fcn_jax.recipe import Recipe, describe
 from fcn_jax.report.pictures import write_png
 from fcn_jax.start import starting_point
 from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.events import tensorboard
 from fcn_jax.training.loop import Schedule, fit
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
@@ -110,7 +117,7 @@ class _Training:
     machine: Machine
     train_set: Source
     validation_set: Source
-    preprocessing: Preprocessing
+    preprocessing: Inputs
     folder: RunFolder
     checkpoints: Checkpoints
     say: Callable[[str], None]
@@ -143,7 +150,7 @@ class _Training:
 
         def evaluate_state(state: State, step: int) -> dict[str, Any]:
             scores = evaluate_on(recipe, self.validation_set, state.variables, self.preprocessing)
-            reporter.say(f"{self.folder.path.name}: step {step}, {scores}")
+            reporter.say(f"{self.folder.path.name}: step {step}, {spoken(scores)}")
             return score_line(scores, step=step, split=split_name(self.validation_set))
 
         with reporter, contextlib.closing(read):
@@ -189,8 +196,13 @@ def _batches(
 ) -> tuple[Batches, bool]:
     """Checked training batches, and whether every image fills its canvas."""
     checked = check_labels(train_set, threads=threads)
-    if checked.absent:
-        say(f"no pixel of the training set is {', '.join(checked.absent)}")
+    absent = checked.absent if isinstance(checked.absent, dict) else {"": checked.absent}
+    for label, classes in absent.items():
+        if classes:
+            say(
+                f"no pixel of the training set is {', '.join(classes)}"
+                + f" ({label})" * bool(label)
+            )
     if checked.unlabelled:
         say(f"{len(checked.unlabelled)} images are ignored everywhere: {checked.unlabelled[:5]}")
     per_step = recipe.batch_size * recipe.accumulate
@@ -231,26 +243,3 @@ def environment() -> dict[str, Any]:
 def _name(source: Source) -> str:
     split = getattr(source, "split", None)
     return type(source).__name__ + (f" {split}" if split else "")
-
-
-def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
-    """Writes every line of metrics as TensorBoard events below `path`.
-
-    Raises:
-        ValueError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise ValueError(
-            "--tensorboard needs tensorboardX: pip install 'fcn-jax[tensorboard]'"
-        ) from None
-    writer = SummaryWriter(str(path / "tensorboard"))
-
-    def write(line: dict[str, Any]) -> None:
-        group = line.get("split", "train")
-        for name in line.keys() & {"loss", *FOUR}:
-            writer.add_scalar(f"{group}/{name}", line[name], line["step"])
-        writer.flush()
-
-    return write

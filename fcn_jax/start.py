@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.preprocessing import Preprocessing
-from fcn_jax.recipe import FromRun, FromScratch, FromWeights, Recipe
-from fcn_jax.surgery import transplant
+from fcn_jax.preprocessing import ByInput, Inputs, Preprocessing, from_description
+from fcn_jax.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
+from fcn_jax.surgery import expand_input, transplant
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import initial_variables, variables_of, zero_variables
@@ -14,7 +14,7 @@ from fcn_jax.training.state import initial_variables, variables_of, zero_variabl
 
 def starting_point(
     recipe: Recipe, workdir: Path, init: Path | None
-) -> tuple[dict[str, Any], Preprocessing, str]:
+) -> tuple[dict[str, Any], Inputs, str]:
     """A run's variables before its first step, their preprocessing, and where they are from.
 
     Args:
@@ -28,20 +28,64 @@ def starting_point(
     start = recipe.start
     if isinstance(start, FromScratch) and init is None:
         return initial_variables(recipe.model, recipe.seed), start.preprocessing, "random"
-    keep = () if isinstance(start, FromScratch) else start.keep
+    if isinstance(start, FromRuns) and init is None:
+        donor, preprocessing, path = _streams(start, workdir)
+    else:
+        path = init or _find(start, workdir)
+        donor, preprocessing = read_variables(path)
+    keep, expand = (), {}
+    if isinstance(start, FromWeights | FromRun):
+        keep = start.keep
+    if isinstance(start, FromWeights) and not _is_run(path):
+        expand = dict(start.expand)
+        preprocessing = _agreed(start.preprocessing, preprocessing, path)
     # Every layer is copied or a zero score layer, unless some keep their random start.
     fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
-    path = init if init or isinstance(start, FromScratch) else _find(start, workdir)
-    assert path is not None
-    donor, preprocessing = read_variables(path)
-    variables, report = transplant(fresh, donor, keep=keep)
+    for ours, theirs in expand.items():
+        fresh = expand_input(fresh, donor, layer=ours, source=theirs)
+    variables, report = transplant(fresh, donor, keep=(*keep, *expand))
     line = f"{path}: {len(report.copied)} layers copied"
     line += f", new: {', '.join(report.kept)}" if report.kept else ""
     line += f", left out: {', '.join(report.dropped)}" if report.dropped else ""
     return variables, preprocessing, line
 
 
-def read_variables(path: Path) -> tuple[dict[str, Any], Preprocessing]:
+def _is_run(path: Path | str) -> bool:
+    return Path(path).suffix != ".safetensors"
+
+
+def _agreed(wanted: Inputs | None, of_the_file: Inputs, path: Path | str) -> Inputs:
+    """The recipe's preprocessing, if the weights can take it.
+
+    Raises:
+        ValueError: colours in another order or on another scale than the first layer learned.
+    """
+    if wanted is None:
+        return of_the_file
+    for part in wanted.inputs.values() if isinstance(wanted, ByInput) else (wanted,):
+        if not isinstance(part, Preprocessing) or not isinstance(of_the_file, Preprocessing):
+            continue
+        if part.channels not in ("HHA", of_the_file.channels) or part.std != of_the_file.std:
+            raise ValueError(
+                f"{path} takes {of_the_file}; the recipe gives it {part}. Only the mean may "
+                "differ: a first layer is made for one order and scale of its channels"
+            )
+    return wanted
+
+
+def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], Inputs, str]:
+    """The variables of earlier runs as those of one `LateFusion`."""
+    params, stats, inputs = {}, {}, {}
+    for name, run in start.runs.items():
+        variables, inputs[name] = run_variables(_run_folder(run, workdir))
+        params[f"streams_{name}"] = variables["params"]
+        if "batch_stats" in variables:
+            stats[f"streams_{name}"] = variables["batch_stats"]
+    merged = {"params": params} | ({"batch_stats": stats} if stats else {})
+    return merged, ByInput(inputs), " and ".join(start.runs.values())
+
+
+def read_variables(path: Path) -> tuple[dict[str, Any], Inputs]:
     """Variables and preprocessing of a weights file, or of a run's best checkpoint.
 
     Raises:
@@ -53,7 +97,7 @@ def read_variables(path: Path) -> tuple[dict[str, Any], Preprocessing]:
     return run_variables(path)
 
 
-def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], Preprocessing]:
+def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], Inputs]:
     """Variables and preprocessing of a run, at its best step unless another is asked for.
 
     Raises:
@@ -73,24 +117,25 @@ def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], 
         state = checkpoints.restore_as_saved(chosen)
     finally:
         checkpoints.close()
-    fields = described["preprocessing"]
-    preprocessing = Preprocessing(
-        channels=fields["channels"], mean=tuple(fields["mean"]), std=tuple(fields["std"])
-    )
     variables = variables_of(state["learning"], state["frozen"] or {}, state["batch_stats"])
-    return variables, preprocessing
+    return variables, from_description(described["preprocessing"])
+
+
+def _run_folder(run: str, workdir: Path) -> Path:
+    """The folder of an earlier run, next to this one's."""
+    path = workdir.parent / run
+    if not (path / "recipe.json").exists():
+        raise ValueError(
+            f"this recipe starts from the run {run}, and {path} is not there; run "
+            f"`python -m experiments.{run}` first, or pass --init FOLDER of that run"
+        )
+    return path
 
 
 def _find(start: FromWeights | FromRun, workdir: Path) -> Path:
     """The file or folder that a start names."""
     if isinstance(start, FromRun):
-        path = workdir.parent / start.run
-        if not (path / "recipe.json").exists():
-            raise ValueError(
-                f"this recipe starts from the run {start.run}, and {path} is not there; run "
-                f"`python -m experiments.{start.run}` first, or pass --init FOLDER of that run"
-            )
-        return path
+        return _run_folder(start.run, workdir)
     places = [Path("weights"), Path(__file__).resolve().parents[1] / "weights"]
     for place in places:
         if (place / start.file).exists():

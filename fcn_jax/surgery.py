@@ -4,7 +4,8 @@ Nothing here guesses. What does not fit is an error that lists everything at onc
 is a new tree of float32 arrays with exactly the structure of the given variables, or no result.
 
 A layer's name here is Caffe's: the path of its module joined by "/", without the leading `trunk`:
-`conv1_1`, `fire2/squeeze1x1`, `score_fr`.
+`conv1_1`, `fire2/squeeze1x1`, `score_fr`. A stream's name follows the layer's (`conv1_1color`),
+and a head is called as the reference calls it (`score_fr_sem`, `score_fr_geo`).
 """
 
 import dataclasses
@@ -178,31 +179,39 @@ def expand_score(
 
     Source: `expand_score` in `surgery.py` of the reference, whose biases were 4-D blobs.
     """
-    return _enlarge(variables, donor, layers, axis=-1)
+    return _enlarge(variables, donor, layers, axis=-1, called={})
 
 
 def expand_input(
-    variables: Variables, donor: Variables, *, layer: str = "conv1_1"
+    variables: Variables, donor: Variables, *, layer: str = "conv1_1", source: str = ""
 ) -> dict[str, Any]:
     """Copies a convolution into one with more input channels, which get the mean of the copied.
+
+    Args:
+        variables: the net with more input channels; its other layers stay as they are.
+        donor: the net with fewer.
+        layer: the convolution.
+        source: its name in the donor, where that is another.
 
     Raises:
         ValueError: the layer is missing, or is not the same layer with fewer input channels.
 
     Source: `nyud-fcn32s-color-d/solve.py` of the reference (depth as the fourth channel).
     """
-    return _enlarge(variables, donor, (layer,), axis=-2)
+    return _enlarge(variables, donor, (layer,), axis=-2, called={layer: source or layer})
 
 
-def _enlarge(variables, donor, layers, axis):
+def _enlarge(variables, donor, layers, axis, called):
     """Copies what is smaller along one axis into the first places of what is larger."""
-    flat, source = _flatten(variables), _flatten(donor)
+    flat = _flatten(variables)
+    source = {(_name(path), path[-1]): value for path, value in _flatten(donor).items()}
     done = {path: np.array(value) for path, value in flat.items()}
     problems = [
         f"missing: the net has no layer {n}" for n in layers if not _hit(n, map(_name, flat))
     ]
     for path in [path for path in done if _name(path) in layers]:
-        value, small = done[path], np.asarray(source.get(path, ()))
+        theirs = called.get(_name(path), _name(path))
+        value, small = done[path], np.asarray(source.get((theirs, path[-1]), ()))
         expected = list(value.shape)
         grows = axis == -1 or value.ndim > 1  # a bias has no input channels
         if grows and small.ndim == value.ndim:
@@ -221,10 +230,20 @@ def _flatten(variables: Variables) -> dict[tuple[str, ...], Any]:
     return traverse_util.flatten_dict(variables)
 
 
+_HEADS = {"_semantic": "_sem", "_geometric": "_geo"}
+"""How the reference shortens the names of heads. Source: siftflow-fcn*/net.py."""
+
+
 def _name(path: tuple[str, ...]) -> str:
     """Caffe's name of the layer: no collection, no `trunk`, no name of the array."""
-    layer = path[1:-1]
-    return "/".join(layer[1:] if layer[:1] == ("trunk",) else layer)
+    layer, stream = path[1:-1], ""
+    if layer[0].startswith("streams_"):  # see LateFusion
+        stream, layer = layer[0].removeprefix("streams_"), layer[1:]
+    name = "/".join(layer[1:] if layer[:1] == ("trunk",) else layer)
+    for ours, short in _HEADS.items():
+        if name.endswith(ours):
+            name = name.removesuffix(ours) + short
+    return name + stream
 
 
 def _hit(name: str, layers: Any) -> bool:

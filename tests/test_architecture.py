@@ -21,17 +21,25 @@ MAY_IMPORT = {
     "layers": {"feature_map", "ops"},
     "upsampling": {"feature_map", "ops"},
     "trunks": {"layers", "feature_map"},
-    "fcn": {"layers", "upsampling", "feature_map", "trunks"},
-    "explain": {"layers", "upsampling", "feature_map"},
+    "inputs": {"feature_map"},
+    "fcn": {"inputs", "layers", "upsampling", "feature_map", "trunks"},
+    "fusion": {"fcn", "inputs"},
+    "explain": {"inputs", "layers", "upsampling", "feature_map"},
     "data": {"files"},
+    "tfds": {"data"},
     "report": {"files"},
+    "download": {"files", "data.files", "main"},
     "surgery": {"convert.layouts"},
-    "convert": {"files", "fcn", "ops", "preprocessing", "surgery", "trunks"},
-    "training": {"losses", "optim", "compiling", "files"},
-    "inference": {"metrics", "compiling", "report", "files"},
+    "hha": {"data.files", "files", "main"},
+    "convert": {
+        *("files", "fcn", "inputs", "ops", "preprocessing", "surgery", "trunks", "upsampling"),
+        *("main", "recipe", "start", "training.run_folder"),  # its commands
+    },
+    "training": {"inputs", "losses", "metrics", "optim", "compiling", "files"},
+    "inference": {"metrics", "compiling", "report", "files", "feature_map", "layers"},
 }
 # These put everything together.
-ANYTHING = {"", "__main__", "main", "demo", "evaluation", "recipe", "run", "start"}
+ANYTHING = {"", "__main__", "commands", "main", "demo", "evaluation", "recipe", "run", "start"}
 
 
 def module(path):

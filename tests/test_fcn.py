@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 import fcn_jax as fcn
-from fcn_jax.fcn import as_image
+from fcn_jax.inputs import as_image
 from fcn_jax.layers import Conv, MaxPool
 from fcn_jax.losses import Normalization, softmax_loss
 from fcn_jax.training.state import initial_variables

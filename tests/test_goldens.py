@@ -1,4 +1,4 @@
-"""The VOC nets against score maps that another engine computed from the reference's prototxts."""
+"""The recipes' nets against score maps that another engine computed from the reference's files."""
 
 import importlib
 import zlib
@@ -12,7 +12,15 @@ from fcn_jax.compiling import jit
 from fcn_jax.surgery import load_blobs
 
 GOLDENS = Path(__file__).resolve().parents[2] / "shared" / "goldens"
-NETS = ("voc_fcn32s", "voc_fcn16s", "voc_fcn8s", "voc_fcn8s_atonce")
+ONE_TRUNK = (
+    "voc_fcn32s",
+    "voc_fcn16s",
+    "voc_fcn8s",
+    "voc_fcn8s_atonce",
+    "pascalcontext_fcn8s",
+    "siftflow_fcn8s",
+)
+OTHERS = ("voc_fcn_alexnet", "nyud_fcn32s_color_d", "nyud_fcn32s_color_hha")
 
 pytestmark = pytest.mark.skipif(
     not GOLDENS.is_dir(), reason="the goldens lie next to the repository in shared/goldens"
@@ -28,30 +36,77 @@ def draw(layer, kind, shape):
     return values
 
 
-def test_scores_are_those_of_the_reference_s_own_graphs():
-    """All four at once: the nets share their weights by name, so the trunk is computed once."""
-    models = [importlib.import_module(f"experiments.{name}").RECIPE.model for name in NETS]
-    image = np.random.default_rng(0).standard_normal((3, 61, 90), dtype=np.float32)
-    image = (image * np.float32(50)).transpose(1, 2, 0)[None]
-    shapes = [jax.eval_shape(model.init, jax.random.key(0), image) for model in models]
-    finest = shapes[-1]["params"]
-    blobs = {}
-    for name, layer in {**finest["trunk"], **finest}.items():
-        if name != "trunk":
-            rows, columns, channels, out = layer["kernel"].shape
+def layers(params):
+    """The reference's name of each layer, and its kernel's shape."""
+    for name, value in params.items():
+        if "kernel" in value:
+            short = name.replace("_semantic", "_sem").replace("_geometric", "_geo")
+            yield short, value["kernel"].shape
+        elif name.startswith("streams_"):
+            stream = name.removeprefix("streams_")
+            yield from ((f"{layer}{stream}", shape) for layer, shape in layers(value))
+        else:
+            yield from layers(value)
+
+
+def blobs_of(params, known):
+    """Drawn blobs of all layers; those that are known are not drawn again."""
+    for name, (rows, columns, channels, out) in layers(params):
+        if name not in known:
             kernel = draw(name, "kernel", (out, channels, rows, columns))
-            blobs[name] = [kernel, draw(name, "bias", (out,))]
-    params = load_blobs(shapes[-1], blobs)["params"]
-    del blobs
-    own = [{name: params[name] for name in shape["params"]} for shape in shapes]
+            known[name] = [kernel, draw(name, "bias", (out,))]
+    return {name: known[name] for name, _ in layers(params)}
+
+
+def image(number, channels):
+    values = np.random.default_rng(number).standard_normal((channels, 61, 90), dtype=np.float32)
+    return (values * np.float32(50)).transpose(1, 2, 0)[None]
+
+
+def net_and_images(name):
+    net = importlib.import_module(f"experiments.{name}").RECIPE.model
+    if not net.inputs:
+        return net, image(0, 3)
+    return net, {key: image(i, c) for i, (key, c) in enumerate(net.inputs)}
+
+
+def compare(name, found):
+    found = found if isinstance(found, dict) else {"": found}
+    with np.load(GOLDENS / f"{name.replace('_', '-')}_61x90_seed0.npz") as golden:
+        for key, scores in found.items():
+            short = {"": "score", "semantic": "score_sem", "geometric": "score_geo"}[key]
+            expected = golden[short]
+            worst = np.abs(np.asarray(scores)[0] - expected).max() / np.abs(expected).max()
+            assert worst < 1e-5, (name, key, worst)
+
+
+def test_nets_with_one_trunk():
+    """All at once: the nets share their weights by name, so the trunk is computed once."""
+    nets = [net_and_images(name)[0] for name in ONE_TRUNK]
+    x = image(0, 3)
+    known, own = {}, []
+    for net in nets:
+        shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+        loaded = load_blobs(shapes, blobs_of(shapes["params"], known))
+        # The first net's trunk for all: one copy in memory, computed once.
+        loaded["params"]["trunk"] = own[0]["params"]["trunk"] if own else loaded["params"]["trunk"]
+        own.append(loaded)
 
     @jit
-    def run(own, image):
-        return [model.apply({"params": p}, image) for model, p in zip(models, own, strict=True)]
+    def run(own, x):
+        trunk = own[0]["params"]["trunk"]
+        return [
+            net.apply({"params": {**v["params"], "trunk": trunk}}, x)
+            for net, v in zip(nets, own, strict=True)
+        ]
 
-    scores = run(own, image)
-    for name, found in zip(NETS, scores, strict=True):
-        with np.load(GOLDENS / f"{name.replace('_', '-')}_61x90_seed0.npz") as golden:
-            expected = golden["score"]
-        worst = np.abs(np.asarray(found)[0] - expected).max() / np.abs(expected).max()
-        assert worst < 1e-5, (name, worst)
+    for name, found in zip(ONE_TRUNK, run(own, x), strict=True):
+        compare(name, found)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nets_with_trunks_of_their_own(name):
+    net, x = net_and_images(name)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+    variables = load_blobs(shapes, blobs_of(shapes["params"], {}))
+    compare(name, jit(net.apply)(variables, x))

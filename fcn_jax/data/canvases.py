@@ -7,15 +7,17 @@ its images. More canvases mean less padding and more compilation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from fcn_jax.data.files import IGNORE, DataError
+from fcn_jax.data.named import each, primary
 from fcn_jax.data.source import Example
 from fcn_jax.data.transforms import Augment
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Any]  # of arrays, and of dicts of arrays by name
 Canvases = tuple[tuple[int, int], ...]
 
 _SIMULATED = 1000  # batches; the mean area is then known within a few percent
@@ -148,23 +150,42 @@ def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
 
     Returns:
       `image` uint8 (b, H, W, 3), 0 outside each image; `label` uint8 (b, H, W), 255 = ignored and
-      outside; `size` int32 (b, 2), each image's own rows and columns.
+      outside; `size` int32 (b, 2), each image's own rows and columns. Of several inputs or labels,
+      dicts of such arrays by name, each with its own channels and dtype.
 
     Raises:
-      DataError: An example is larger than the canvas.
+      DataError: An example is larger than the canvas, or they differ in inputs or labels.
     """
-    image = np.zeros((len(examples), *canvas, 3), np.uint8)
-    label = np.full((len(examples), *canvas), IGNORE, np.uint8)
     size: Int[np.ndarray, "b 2"] = np.zeros((len(examples), 2), np.int32)
     for row, example in enumerate(examples):
-        h, w = example.label.shape
+        h, w = size[row] = primary(example.label).shape
         if h > canvas[0] or w > canvas[1]:
             raise DataError(
                 f"{example.name}: {h} rows and {w} columns do not fit on the canvas {canvas}. "
                 "Choose canvases from this data set's sizes: choose_canvases."
             )
-        image[row, :h, :w], label[row, :h, :w], size[row] = example.image, example.label, (h, w)
-    return {"image": image, "label": label, "size": size}
+
+    def stack(fill: int, *arrays: np.ndarray) -> np.ndarray:
+        first = arrays[0]
+        out = np.full((len(arrays), *canvas, *first.shape[2:]), fill, first.dtype)
+        for row, (array, (h, w)) in enumerate(zip(arrays, size, strict=True)):
+            out[row, :h, :w] = array
+        return out
+
+    return {
+        "image": each(lambda _, *arrays: stack(0, *arrays), *(e.image for e in examples)),
+        "label": each(lambda _, *arrays: stack(IGNORE, *arrays), *(e.label for e in examples)),
+        "size": size,
+    }
+
+
+def empty_like(example: Example) -> Example:
+    """One pixel without a label, in arrays like those of `example`."""
+    return Example(
+        each(lambda _, array: np.zeros((1, 1, *array.shape[2:]), array.dtype), example.image),
+        each(lambda _, array: np.full((1, 1), IGNORE, array.dtype), example.label),
+        "(empty)",
+    )
 
 
 def _mapped(sizes: np.ndarray, function) -> np.ndarray:

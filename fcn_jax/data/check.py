@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from itertools import compress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from fcn_jax.data.files import IGNORE, DataError, read_image
+from fcn_jax.data.files import IGNORE, DataError, image_size
+from fcn_jax.data.named import each, primary
 from fcn_jax.data.source import FileSource, Source, check_same_size
+
+_Counts = Int64[np.ndarray, "256"] | dict[str, Int64[np.ndarray, "256"]]  # by label value
 
 
 class Checked(NamedTuple):
     """What a sound data set holds.
 
     Attributes:
-      pixels: int64, pixels of each class over the whole set; the last entry counts the ignored.
+      pixels: int64, pixels of each class over the whole set; the last entry counts the ignored. A
+        dict by name of several labels.
       sizes: int32, rows and columns of each example.
-      unlabelled: Names of the examples whose label is 255 (ignored) everywhere: nothing is learned
-        from them, which is worth a warning.
-      absent: Classes that no pixel of this set has.
+      unlabelled: Names of the examples whose label (all of their labels) is 255 (ignored)
+        everywhere: nothing is learned from them, which is worth a warning.
+      absent: A tuple of the classes that no pixel of this set has; of several labels a dict.
     """
 
-    pixels: Int64[np.ndarray, " k+1"]
+    pixels: Any
     sizes: Int32[np.ndarray, "n 2"]
     unlabelled: tuple[str, ...]
-    absent: tuple[str, ...]
+    absent: Any
 
 
 def check_labels(
@@ -53,57 +59,83 @@ def check_labels(
       DataError: At the first example, in the source's order, that is wrong: names the file, what
         was found there and what to do.
     """
-    n, k = len(source), source.num_classes
+    n = len(source)
     if n == 0:
         raise DataError(f"{source!r}: there are no examples.")
 
-    def look(i: int) -> tuple[np.ndarray, tuple[int, int]]:
+    def look(i: int) -> tuple[_Counts, tuple[int, int]]:
         return _look(source, i, decode_images)
 
-    pixels = np.zeros(256, np.int64)
+    pixels = each(lambda *_: np.zeros(256, np.int64), source.num_classes)
     sizes = np.zeros((n, 2), np.int32)
     unlabelled = []
     pool = ThreadPoolExecutor(max(1, threads))
     try:
         for i, (counts, size) in enumerate(pool.map(look, range(n))):
-            pixels += counts
+            pixels = each(lambda _, total, found: total + found, pixels, counts)
             sizes[i] = size
-            if counts[:IGNORE].sum() == 0:
+            labelled = each(lambda _, found: found[:IGNORE].any(), counts)
+            if not np.any(list(labelled.values()) if isinstance(labelled, dict) else labelled):
                 unlabelled.append(_name(source, i))
             if progress is not None and ((i + 1) % 50 == 0 or i + 1 == n):
                 progress(i + 1, n)
     finally:
         pool.shutdown(cancel_futures=True)
-    if len(unlabelled) == n:
-        raise DataError(f"{source!r}: every label is 255 (ignored) everywhere; nothing to learn.")
-    if k > 1 and pixels[1:IGNORE].sum() == 0 and pixels[IGNORE] > 0:
+
+    def learnable(name: str, counts: np.ndarray, k: int) -> None:
+        _check_learnable(f"{source!r}{_of(name)}", counts, k)
+
+    each(learnable, pixels, source.num_classes)
+    return Checked(
+        each(lambda _, c, k: np.append(c[:k], c[IGNORE]), pixels, source.num_classes),
+        sizes,
+        tuple(unlabelled),
+        each(lambda _, c, names: tuple(compress(names, c == 0)), pixels, source.class_names),
+    )
+
+
+def _check_learnable(where: str, counts: np.ndarray, k: int) -> None:
+    if counts[:IGNORE].sum() == 0:
+        raise DataError(f"{where}: every label is 255 (ignored) everywhere; nothing to learn.")
+    if k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
         raise DataError(
-            f"{source!r}: of {k} classes only class 0 occurs, beside 255. Are these masks drawn "
+            f"{where}: of {k} classes only class 0 occurs, beside 255. Are these masks drawn "
             "with 0 and 255? Here 255 means ignored: save the object's pixels as 1."
         )
-    absent = tuple(source.class_names[c] for c in range(k) if pixels[c] == 0)
-    return Checked(np.append(pixels[:k], pixels[IGNORE]), sizes, tuple(unlabelled), absent)
 
 
-def _look(source: Source, i: int, decode_images: bool) -> tuple[np.ndarray, tuple[int, int]]:
+def _look(source: Source, i: int, decode_images: bool) -> tuple[_Counts, tuple[int, int]]:
     """Pixels of each of the 256 values, and the size."""
+
+    def count(name: str, label: np.ndarray, where: Path | str, k: int) -> np.ndarray:
+        check_same_size(size, label.shape, where, name)
+        counts = np.bincount(label.ravel(), minlength=256)
+        values = np.flatnonzero(counts)
+        if wrong := [int(v) for v in values if k <= v < IGNORE]:
+            raise DataError(_wrong_values(wrong, values, k, f"{where}{_of(name)}"))
+        return counts
+
     if isinstance(source, FileSource):
         name = source.ids[i]
-        where = str(source.label_path(name))
-        size, label = source.size(i), source.label(i)
+        files, where = source.image_path(name), source.label_path(name)
+        sizes = each(lambda _, path: image_size(path), files)
+        size, label = primary(sizes), source.label(i)
         if decode_images:
-            read_image(source.image_path(name))
-        check_same_size(size, label.shape, where)
+            source.read_input(name)
     else:
         example = source[i]
-        label, where, size = example.label, f"{example.name} ({source!r})", source.size(i)
-        check_same_size(example.image.shape[:2], label.shape, where)
-        check_same_size(size, label.shape, where)
-    counts = np.bincount(label.ravel(), minlength=256)
-    values = np.flatnonzero(counts)
-    if wrong := [int(v) for v in values if source.num_classes <= v < IGNORE]:
-        raise DataError(_wrong_values(wrong, values, source.num_classes, where))
-    return counts, size
+        size, label = source.size(i), example.label
+        sizes = each(lambda _, array: array.shape[:2], example.image)
+        files, where = (
+            each(lambda *_: f"{example.name} ({source!r})", value)
+            for value in (example.image, example.label)
+        )
+    each(lambda what, s, file: check_same_size(size, s, file, what or "image"), sizes, files)
+    return each(count, label, where, source.num_classes), size
+
+
+def _of(name: str) -> str:
+    return f" ({name})" if name else ""
 
 
 def _wrong_values(wrong: list[int], values: np.ndarray, k: int, where: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 IGNORE = 255
@@ -64,6 +64,35 @@ def image_size(path: Path | str) -> tuple[int, int]:
       DataError: The file is missing or not an image.
     """
     return _with_image(path, lambda image: (image.height, image.width))
+
+
+def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
+    """Reads a depth image.
+
+    Args:
+      path: A 16-bit gray PNG (Pillow mode I;16 or I).
+
+    Returns:
+      uint16 rows, columns, 1: the stored numbers. In NYUDv2 they are millimetres, 0 = missing.
+
+    Raises:
+      DataError: The file is missing, cut off, or not of 16 bits.
+    """
+
+    def decode(image: Image.Image) -> np.ndarray:
+        if image.mode not in ("I;16", "I;16B", "I"):
+            raise DataError(
+                f"{path}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
+                "Save it as PIL.Image.fromarray(depth.astype(np.uint16)).save('depth.png')."
+            )
+        stored = np.asarray(image)
+        if stored.min() < 0 or stored.max() > 65535:
+            raise DataError(
+                f"{path}: expected depths of 0 to 65535, found {stored.min()} to {stored.max()}."
+            )
+        return stored.astype(np.uint16)[..., None]
+
+    return _with_image(path, decode)
 
 
 def read_index_png(path: Path | str) -> UInt8[np.ndarray, "h w"]:

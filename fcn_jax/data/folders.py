@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fcn_jax.data.files import DataError, read_index_png, read_list
-from fcn_jax.data.source import FileSource
+from fcn_jax.data.source import FileSource, held_out_ids
 
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 _LABELS = frozenset((".png",))
@@ -99,8 +98,7 @@ class Folders(FileSource):
             raise DataError(f"{self.folder / self.images}: no images there.")
         if self.held_out is None:
             return tuple(wanted)
-        by_hash = sorted(wanted, key=lambda name: hashlib.sha256(name.encode()).digest())
-        tenth = set(by_hash[: max(len(wanted) // 10, 1)])
+        tenth = held_out_ids(wanted, max(len(wanted) // 10, 1), self.folder)
         return tuple(name for name in wanted if (name in tenth) == self.held_out)
 
     def image_path(self, name: str) -> Path:

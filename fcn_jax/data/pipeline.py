@@ -7,6 +7,9 @@ is a dict of arrays on one canvas of H x W pixels:
 - `label`: uint8 (b, H, W), the class index; 255 = ignored, and outside the image's own size;
 - `size`: int32 (b, 2), each image's own rows and columns, from the top left corner;
 - `index`: int32 (b,), in evaluation only: the example's number, -1 where there is none.
+
+Where a source has several inputs or labels, `image` or `label` is a dict of such arrays by name;
+depth is uint16 (b, H, W, 1).
 """
 
 from __future__ import annotations
@@ -18,9 +21,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fcn_jax.data.canvases import Batch, Canvases, canvas_for, collate, covering_size, own_rows
+from fcn_jax.data.canvases import (
+    Batch,
+    Canvases,
+    canvas_for,
+    collate,
+    covering_size,
+    empty_like,
+    own_rows,
+)
 from fcn_jax.data.canvases import choose_canvases as choose_canvases
-from fcn_jax.data.files import IGNORE, DataError
+from fcn_jax.data.files import DataError
 from fcn_jax.data.source import Example, Source
 from fcn_jax.data.transforms import Augment, Plan
 
@@ -83,6 +94,12 @@ class Batches:
         own_rows(self.batch_size, self.part)
         if self.seed < 0:
             raise DataError(f"Batches: expected seed >= 0, got {self.seed}.")
+        inputs = getattr(self.source, "inputs", ("color",))
+        if self.augment is not None and self.augment.colour and "color" not in inputs:
+            raise DataError(
+                f"Batches: there is no colour to change in {', '.join(inputs)}; set Augment.colour "
+                "to 0."
+            )
 
     def plan(self, n: int) -> list[tuple[int, Plan | None]]:
         """Example number and geometry of every row of batch `n`, nothing decoded."""
@@ -146,6 +163,10 @@ class EvaluationBatches:
         return [self.source.size(i) for i in range(len(self.source))]
 
     @functools.cached_property
+    def _empty(self) -> Example:
+        return empty_like(self.source[self._order[-1]])
+
+    @functools.cached_property
     def _order(self) -> list[int]:
         def key(i: int) -> tuple[int, ...]:
             size = self._sizes[i]
@@ -164,8 +185,7 @@ class EvaluationBatches:
         canvas = canvas_for(covering_size([self._sizes[i] for i in whole]), self.canvases)
         whole = whole + [-1] * (self.batch_size - len(whole))
         own = [whole[row] for row in own_rows(self.batch_size, self.part)]
-        empty = Example(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), IGNORE, np.uint8), "(empty)")
-        batch = collate([empty if i < 0 else self.source[i] for i in own], canvas)
+        batch = collate([self._empty if i < 0 else self.source[i] for i in own], canvas)
         return batch | {"index": np.array(own, np.int32)}
 
 

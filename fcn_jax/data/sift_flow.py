@@ -1,17 +1,16 @@
-"""SIFT Flow: 2,688 outdoor scenes of 256 x 256 pixels, 33 semantic classes (Liu et al., 2009)."""
+"""SIFT Flow: 2,688 outdoor scenes of 256 x 256 pixels with two labels (Liu et al., 2009)."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
 
-from fcn_jax.data.files import IGNORE, DataError, as_indices, find_folder, read_list, read_mat
-from fcn_jax.data.source import FileSource
+from fcn_jax.data.files import as_indices, find_folder, read_list, read_mat
+from fcn_jax.data.named import Labels, by_name, check_names, primary
+from fcn_jax.data.source import FileSource, held_out_ids
 
 CLASSES = tuple(
     "awning balcony bird boat bridge building bus car cow crosswalk desert door fence field grass "
@@ -20,47 +19,64 @@ CLASSES = tuple(
 )
 """The 33 semantic classes. Cow, desert and moon do not occur in the test split."""
 
+GEOMETRIC = ("sky", "horizontal", "vertical")
+"""The 3 geometric classes (Tighe and Lazebnik, ECCV 2010)."""
+
+_CLASSES = {"semantic": CLASSES, "geometric": GEOMETRIC}
 _SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
-_LABELS = {"semantic": "SemanticLabels"}
+_FOLDERS = {"semantic": "SemanticLabels", "geometric": "GeoLabels"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SIFTFlow(FileSource):
     """SIFT Flow in the layout of the reference implementation.
 
-    Layout: `{Images, SemanticLabels}/spatial_envelope_256x256_static_8outdoorcategories/
+    Layout: `{Images, SemanticLabels, GeoLabels}/spatial_envelope_256x256_static_8outdoorcategories/
     ID.{jpg, mat}` with the labels under `S`, and the lists `trainval.txt` and `test.txt`. Stored
-    labels count from 1 with 0 = void; here they count from 0 with void = 255.
+    labels count from 1 with 0 = void (geometric labels: 0 or -1); here they count from 0 with void
+    = 255.
 
     Attributes:
       split: `trainval` (2,486 images) and `test` (200) are the published lists. `holdout` is a part
         of `trainval` to choose and validate on without looking at the test split: the `held_out`
         ids whose SHA-256 is smallest, whatever the order of the list; `train` is the rest.
-      labels: Which labels; the semantic ones.
+      labels: Which labels: "semantic", "geometric", or both in a tuple, the one to be scored by
+        first. A label is then a dict of arrays by these names.
       held_out: Size of the `holdout` split.
       root: The data folder: `sift-flow` itself or the folder above it.
 
     Raises:
-      DataError: On first use, if the folder, the list or a file is missing or unreadable.
+      DataError: `labels` holds another name; or, on first use, if the folder, the list or a file is
+        missing or unreadable.
 
     Source: layout and label shift from shelhamer/fcn.berkeleyvision.org, `siftflow_layers.py`.
     """
 
     split: Literal["trainval", "test", "train", "holdout"]
-    labels: Literal["semantic"] = "semantic"
+    labels: str | tuple[str, ...] = "semantic"
     held_out: int = 200
     root: Path | str | None = None
 
-    num_classes = len(CLASSES)
-    class_names = CLASSES
+    def __post_init__(self) -> None:
+        check_names("SIFTFlow", "labels", self.labels, tuple(_CLASSES))
+
+    @property
+    def num_classes(self) -> Any:
+        """33 semantic, 3 geometric; a dict by name of several labels."""
+        return by_name(self.labels, lambda label: len(_CLASSES[label]))
+
+    @property
+    def class_names(self) -> Any:
+        """The names of the classes; a dict by name of several labels."""
+        return by_name(self.labels, _CLASSES.__getitem__)
 
     def _find(self, root: Path) -> Path:
         return find_folder(
             root,
             ("sift-flow", "SiftFlowDataset", "."),
-            marker=_LABELS[self.labels],
+            marker=primary(by_name(self.labels, _FOLDERS.__getitem__)),
             layout=f"sift-flow/{{Images/{_SCENES}/ID.jpg, SemanticLabels/{_SCENES}/ID.mat, "
-            "trainval.txt, test.txt}",
+            f"GeoLabels/{_SCENES}/ID.mat, trainval.txt, test.txt}}",
         )
 
     def _read_ids(self) -> tuple[str, ...]:
@@ -68,25 +84,28 @@ class SIFTFlow(FileSource):
             return read_list(self.folder / f"{self.split}.txt")
         path = self.folder / "trainval.txt"
         ids = read_list(path)
-        if not 0 < self.held_out < len(ids):
-            raise DataError(
-                f"{path}: cannot hold out {self.held_out} of {len(ids)} images; expected "
-                f"held_out from 1 to {len(ids) - 1}."
-            )
-        by_hash = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())
-        held = set(by_hash[: self.held_out])
+        held = held_out_ids(ids, self.held_out, path)
         return tuple(name for name in ids if (name in held) == (self.split == "holdout"))
 
     def image_path(self, name: str) -> Path:
         """`Images/.../NAME.jpg`."""
         return self.folder / "Images" / _SCENES / f"{name}.jpg"
 
-    def label_path(self, name: str) -> Path:
-        """`SemanticLabels/.../NAME.mat`."""
-        return self.folder / _LABELS[self.labels] / _SCENES / f"{name}.mat"
+    def label_path(self, name: str) -> Any:
+        """`SemanticLabels/.../NAME.mat`, `GeoLabels/.../NAME.mat`; a dict of several labels."""
+        return by_name(self.labels, lambda label: self._label_path(label, name))
 
-    def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
-        """Classes 0 to 32, 255 = void."""
-        path = self.label_path(name)
-        stored = as_indices(read_mat(path, "S"), path)
-        return np.where(stored == 0, np.uint8(IGNORE), stored - np.uint8(1))
+    def _label_path(self, label: str, name: str) -> Path:
+        return self.folder / _FOLDERS[label] / _SCENES / f"{name}.mat"
+
+    def read_label(self, name: str) -> Labels:
+        """Semantic classes 0 to 32, geometric ones 0 to 2, 255 = void."""
+
+        def read(label: str) -> np.ndarray:
+            path = self._label_path(label, name)
+            stored = read_mat(path, "S")
+            if label == "geometric":
+                stored = np.where(stored == -1, 0, stored)
+            return as_indices(stored, path) - np.uint8(1)  # 0 becomes 255
+
+        return by_name(self.labels, read)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageEnhance
 
 from fcn_jax.data.files import IGNORE, DataError
+from fcn_jax.data.named import Inputs, Labels, each, primary
+
+_UNCHANGED = (1.0, 1.0, 1.0)  # brightness, contrast, saturation
 
 
 class Plan(NamedTuple):
@@ -53,7 +57,9 @@ class Augment:
       jitter: Largest translation in pixels, along each axis, uniform; at most 32. What moves in
         from outside is `fill` in the image and 255 (ignored) in the label.
       colour: Strength s: factors of brightness, contrast and saturation uniform in 1 - s .. 1 + s.
-      fill: RGB, 0 to 255, of pixels outside the image; the mean of ImageNet.
+        Of several inputs it changes `color` alone.
+      fill: RGB, 0 to 255, of pixels outside the image; the mean of ImageNet. Also of HHA; depth is
+        0 = missing there.
 
     Raises:
       DataError: A value is out of its range.
@@ -86,7 +92,7 @@ class Augment:
             move = rng.integers(-self.jitter, self.jitter, size=2, endpoint=True)
             corner = [c - int(m) for c, m in zip(corner, move, strict=True)]
         mirror = self.mirror and bool(rng.integers(2))
-        colour = (1.0, 1.0, 1.0)
+        colour = _UNCHANGED
         if self.colour:
             b, c, s = rng.uniform(1 - self.colour, 1 + self.colour, size=3)
             colour = (float(b), float(c), float(s))
@@ -96,14 +102,14 @@ class Augment:
         """Rows and columns that no plan for an image of `size` exceeds."""
         return self._window(_scaled(size, self.scale[1]))
 
-    def apply(
-        self, plan: Plan, image: UInt8[np.ndarray, "h w 3"], label: UInt8[np.ndarray, "h w"]
-    ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], UInt8[np.ndarray, "h2 w2"]]:
-        """Does to an image and its label what the plan says.
+    def apply(self, plan: Plan, image: Inputs, label: Labels) -> tuple[Inputs, Labels]:
+        """Does to an image and its label what the plan says, to all inputs and labels alike.
 
         Args:
           plan: Made for this image's size.
-          image: RGB, 0 to 255; resized bilinearly, smoothed where it shrinks.
+          image: RGB, 0 to 255; resized bilinearly, smoothed where it shrinks. So is every input of
+            three channels of uint8; any other (depth, whose holes must not be mixed with what
+            surrounds them) is resized to the nearest pixel.
           label: Class indices, 255 = ignored; resized to the nearest pixel.
 
         Returns:
@@ -112,38 +118,26 @@ class Augment:
         Raises:
           DataError: The plan was made for another size.
         """
-        if image.shape[:2] != plan.source or label.shape != plan.source:
-            raise DataError(
-                f"the plan is for an image of {plan.source} (rows, columns), got an image of "
-                f"{image.shape[:2]} and a label of {label.shape}."
-            )
-        # The part of the window that lies on the image, on the resized image's pixels.
-        first = [max(0, c) for c in plan.corner]
-        last = [min(s, c + n) for s, c, n in zip(plan.scaled, plan.corner, plan.size, strict=True)]
-        if first[0] >= last[0] or first[1] >= last[1]:  # moved out of sight
-            return _blank(plan.size, self.fill)
-        rows, columns = range(first[0], last[0]), range(first[1], last[1])
-        image = _recolour(_resize_part(image, plan.scaled, rows, columns), plan.colour)
-        label = label.take(_nearest(plan.source[0], plan.scaled[0], rows), axis=0)
-        label = label.take(_nearest(plan.source[1], plan.scaled[1], columns), axis=1)
-        if image.shape[:2] != plan.size:
-            part, part_label = image, label
-            image, label = _blank(plan.size, self.fill)
-            top, left = first[0] - plan.corner[0], first[1] - plan.corner[1]
-            inside = np.s_[top : top + len(rows), left : left + len(columns)]
-            image[inside], label[inside] = part, part_label
-        if plan.mirror:
-            image, label = image[:, ::-1], label[:, ::-1]
-        return image, label
+
+        def move_input(name: str, array: np.ndarray) -> np.ndarray:
+            if array.dtype != np.uint8 or array.shape[2:] != (3,):
+                return _move(plan, array, _take_nearest, 0)
+            colour = plan.colour if name in ("", "color") else _UNCHANGED
+
+            def resize(array: np.ndarray, scaled: tuple[int, int], rows: range, columns: range):
+                return _recolour(_resize_part(array, scaled, rows, columns), colour)
+
+            return _move(plan, array, resize, self.fill)
+
+        moved = each(lambda _, array: _move(plan, array, _take_nearest, IGNORE), label)
+        return each(move_input, image), moved
 
     def __call__(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        label: UInt8[np.ndarray, "h w"],
-        rng: np.random.Generator,
-    ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], UInt8[np.ndarray, "h2 w2"]]:
+        self, image: Inputs, label: Labels, rng: np.random.Generator
+    ) -> tuple[Inputs, Labels]:
         """Draws a plan and applies it."""
-        return self.apply(self.plan((label.shape[0], label.shape[1]), rng), image, label)
+        h, w = primary(label).shape
+        return self.apply(self.plan((h, w), rng), image, label)
 
     def _window(self, scaled: tuple[int, int]) -> tuple[int, int]:
         if self.crop is None:
@@ -160,16 +154,43 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _blank(size: tuple[int, int], fill: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.broadcast_to(np.asarray(fill, np.uint8), (*size, 3)).copy(),
-        np.full(size, IGNORE, np.uint8),
-    )
+def _move(
+    plan: Plan,
+    array: np.ndarray,
+    resize: Callable[[np.ndarray, tuple[int, int], range, range], np.ndarray],
+    fill: int | tuple[int, ...],
+) -> np.ndarray:
+    """The window of the resized and mirrored array, `fill` outside."""
+    if array.shape[:2] != plan.source:
+        raise DataError(
+            f"the plan is for an image of {plan.source} (rows, columns), got an array of "
+            f"{array.shape[:2]}."
+        )
+    # The part of the window that lies on the image, on the resized image's pixels.
+    first = [max(0, c) for c in plan.corner]
+    last = [min(s, c + n) for s, c, n in zip(plan.scaled, plan.corner, plan.size, strict=True)]
+    rows, columns = range(first[0], last[0]), range(first[1], last[1])
+    if len(rows) == plan.size[0] and len(columns) == plan.size[1]:
+        moved = resize(array, plan.scaled, rows, columns)
+    else:
+        moved = np.full((*plan.size, *array.shape[2:]), fill, array.dtype)
+        if rows and columns:  # else moved out of sight
+            top, left = first[0] - plan.corner[0], first[1] - plan.corner[1]
+            inside = np.s_[top : top + len(rows), left : left + len(columns)]
+            moved[inside] = resize(array, plan.scaled, rows, columns)
+    return moved[:, ::-1] if plan.mirror else moved
 
 
 def _nearest(source: int, scaled: int, wanted: range) -> Int[np.ndarray, " n"]:
     """Source index whose pixel holds the centre of each wanted pixel, in exact integers."""
     return (2 * np.arange(wanted.start, wanted.stop) + 1) * source // (2 * scaled)
+
+
+def _take_nearest(
+    array: np.ndarray, scaled: tuple[int, int], rows: range, columns: range
+) -> np.ndarray:
+    array = array.take(_nearest(array.shape[0], scaled[0], rows), axis=0)
+    return array.take(_nearest(array.shape[1], scaled[1], columns), axis=1)
 
 
 def _resize_part(
@@ -190,7 +211,7 @@ def _resize_part(
 def _recolour(
     image: UInt8[np.ndarray, "h w 3"], factors: tuple[float, float, float]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    if factors == (1.0, 1.0, 1.0):
+    if factors == _UNCHANGED:
         return image
     picture = Image.fromarray(image)
     for enhance, factor in zip(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,6 +22,7 @@ from fcn_jax.data.files import (
     read_list,
     read_mat,
 )
+from fcn_jax.data.named import Inputs, Labels
 from fcn_jax.data.source import FileSource
 
 CLASSES = tuple(
@@ -164,16 +165,25 @@ class Joined(FileSource):
     root: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if len({source.class_names for source in self.sources}) != 1:
-            raise DataError(f"Joined expects sources with the same classes, got {self.sources}.")
+        if not self.sources or any(
+            (s.class_names, s.inputs) != (self.class_names, self.inputs) for s in self.sources
+        ):
+            raise DataError(
+                f"Joined expects sources with the same classes and inputs, got {self.sources}."
+            )
 
     @property
-    def num_classes(self) -> int:
+    def inputs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The names of the sources' inputs."""
+        return self.sources[0].inputs
+
+    @property
+    def num_classes(self) -> Any:
         """Number of classes, the same in all sources."""
-        return len(self.class_names)
+        return self.sources[0].num_classes
 
     @property
-    def class_names(self) -> tuple[str, ...]:
+    def class_names(self) -> Any:
         """The classes of the sources."""
         return self.sources[0].class_names
 
@@ -200,14 +210,18 @@ class Joined(FileSource):
     def _read_ids(self) -> tuple[str, ...]:
         return tuple(self._owner)
 
-    def image_path(self, name: str) -> Path:
+    def image_path(self, name: str) -> Any:
         """The image in the first source that has it."""
         return self._owner[name].image_path(name)
 
-    def label_path(self, name: str) -> Path:
+    def label_path(self, name: str) -> Any:
         """The label in the first source that has it."""
         return self._owner[name].label_path(name)
 
-    def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
+    def read_input(self, name: str) -> Inputs:
+        """The image in the first source that has it."""
+        return self._owner[name].read_input(name)
+
+    def read_label(self, name: str) -> Labels:
         """The label in the first source that has it, 255 = ignored."""
         return self._owner[name].read_label(name)

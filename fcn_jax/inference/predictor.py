@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from fcn_jax.compiling import jit
 
-Preprocess = Callable[[Array, Array], Array]
+Preprocess = Callable[[Any, Any], Any]
 """Runs on the device: images uint8 (b, h, w, 3) RGB and sizes int32 (b, 2) -> float32 (b, h, w, 3),
-in the network's own units and channel order, 0 outside the sizes."""
+in the network's own units and channel order, 0 outside the sizes; by name of several inputs."""
+Image = UInt8[np.ndarray, "h w 3"] | dict[str, np.ndarray]
 
 _MOST_CLASSES = 255
 
@@ -22,24 +23,22 @@ def dense_scores(
     net: nn.Module,
     preprocess: Preprocess,
     variables: Any,
-    images: UInt8[Array, "b h w 3"],
+    images: Any,
     sizes: Int[Array, "b 2"],
-) -> Float[Array, "b h w k"]:
+) -> Any:
     """Scores of a batch of images on one canvas, for use inside `jit`.
 
     Args:
         net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k).
         preprocess: makes the network's input from images and sizes.
         variables: the network's variables.
-        images: uint8, 0..255, RGB.
+        images: uint8 (b, h, w, 3), 0..255, RGB; by name where the net has several inputs.
         sizes: rows and columns of each image, in the upper left corner of the canvas.
 
     Returns:
-        Float scores, (b, h, w, k).
+        Float scores, (b, h, w, k), by name where the net has several outputs.
     """
-    scores = net.apply(variables, preprocess(images, sizes), sizes=sizes)
-    assert isinstance(scores, jax.Array)
-    return scores
+    return net.apply(variables, preprocess(images, sizes), sizes=sizes)
 
 
 def best_class(scores: Float[Array, "b h w k"]) -> UInt8[Array, "b h w"]:
@@ -97,52 +96,61 @@ class Predictor:
             return dense_scores(net, preprocess, variables, images, sizes)
 
         self._scores = jit(scores)
-        self._label = jit(lambda *args: best_class(scores(*args)))
+        self._label = jit(lambda *args: jax.tree.map(best_class, scores(*args)))
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    def __call__(self, image: Image) -> UInt8[np.ndarray, "h w"] | dict[str, np.ndarray]:
         """Predicts the class of every pixel.
 
         Args:
-            image: uint8, 0..255, RGB, any h and w of at least 1.
+            image: uint8 (h, w, 3), 0..255, RGB, any h and w of at least 1; by name where the net
+                has several inputs.
 
         Returns:
-            uint8 (h, w), 0..k-1; of equal scores, the first class wins.
+            uint8 (h, w), 0..k-1, by name where the net has several outputs; of equal scores, the
+            first class wins.
 
         Raises:
             ValueError: if `image` is not uint8 (h, w, 3), or the classes are more than 255.
         """
-        h, w = self._check(image)
-        return np.asarray(self._label(self._variables, *self._canvas(image)))[0, :h, :w]
+        return self._run(self._label, image)
 
-    def scores(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w k"]:
+    def scores(self, image: Image) -> Float32[np.ndarray, "h w k"] | dict[str, np.ndarray]:
         """Predicts the scores of every class at every pixel.
 
         Args:
-            image: uint8, 0..255, RGB, any h and w of at least 1.
+            image: as above.
 
         Returns:
-            float32 (h, w, k), scores before the softmax.
+            float32 (h, w, k), scores before the softmax, by name where the net has several outputs.
 
         Raises:
             ValueError: if `image` is not uint8 (h, w, 3).
         """
-        h, w = self._check(image)
-        scores = self._scores(self._variables, *self._canvas(image))
-        return np.asarray(scores[0, :h, :w], np.float32)
+        return self._run(self._scores, image)
 
-    def _canvas(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h, w, _ = image.shape
+    def _run(self, program: Callable[..., Any], image: Image) -> Any:
+        parts = image if isinstance(image, dict) else {"": self._checked(image)}
+        shapes = {part.shape[:2] for part in parts.values()}
+        if len(shapes) != 1:
+            raise ValueError(f"Predictor: expected inputs of one size, found {sorted(shapes)}.")
+        h, w = shapes.pop()
+        canvas = jax.tree.map(self._canvas, image)
+        out = program(self._variables, canvas, np.array([[h, w]], np.int32))
+        return jax.tree.map(lambda x: np.asarray(x)[0, :h, :w], out)
+
+    def _canvas(self, image: np.ndarray) -> np.ndarray:
+        h, w, channels = image.shape
         sides = (-(-n // self.multiple) * self.multiple for n in (h, w))
-        canvas = np.zeros((1, *sides, 3), np.uint8)
+        canvas = np.zeros((1, *sides, channels), image.dtype)
         canvas[0, :h, :w] = image
-        return canvas, np.array([[h, w]], np.int32)
+        return canvas
 
     @staticmethod
-    def _check(image: np.ndarray) -> tuple[int, int]:
+    def _checked(image: np.ndarray) -> np.ndarray:
         good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
         if not (good and image.size):
             raise ValueError(
                 "Predictor: expected an RGB image, uint8 (h, w, 3), h and w at least 1; found "
                 f"{image.dtype} {image.shape}. Read files with fcn_jax.inference.folder.read_rgb."
             )
-        return image.shape[0], image.shape[1]
+        return image

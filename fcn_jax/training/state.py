@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fcn_jax.inputs import placeholder
 from fcn_jax.optim import merge, trainable
 
 
@@ -48,19 +49,18 @@ def variables_of(learning: Any, frozen: Any, batch_stats: Any) -> dict[str, Any]
     return {**variables, "batch_stats": batch_stats} if batch_stats else variables
 
 
-def initial_variables(net: nn.Module, seed: int, *, channels: int = 3, size: int = 64) -> Any:
-    """A net's variables at the start; `size` does not matter to them.
+def initial_variables(net: nn.Module, seed: int) -> Any:
+    """A net's variables at the start.
 
     Drawn with the `rbg` generator, whose program compiles several times faster than the default's.
     """
-    images = jnp.zeros((1, size, size, channels), jnp.float32)
+    images = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), placeholder(net))
     return jax.jit(net.init)(jax.random.key(seed, impl="rbg"), images)
 
 
-def zero_variables(net: nn.Module, *, channels: int = 3, size: int = 64) -> Any:
+def zero_variables(net: nn.Module) -> Any:
     """A net's variables, all zero: what weights are put into."""
-    images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    shapes = jax.eval_shape(net.init, jax.random.key(0), images)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), placeholder(net))
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 

@@ -1,5 +1,6 @@
 """One update: pure, jitted over a mesh, the state donated."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,8 @@ from fcn_jax.compiling import jit
 from fcn_jax.training.state import State, variables_of
 
 Batch = dict[str, Any]
-"""`image` uint8 (b, h, w, 3) RGB, `label` uint8 (b, h, w) with 255 ignored, and, unless every
-image fills the canvas, `size` int32 (b, 2)."""
+"""`image` uint8 (b, h, w, 3) RGB, `label` uint8 (b, h, w) with 255 ignored, each a dictionary by
+name where there are several, and, unless every image fills the canvas, `size` int32 (b, 2)."""
 
 
 def make_mesh(batch_size: int, devices: list[Any] | None = None) -> Mesh:
@@ -41,11 +42,15 @@ def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
     specs = {"size": PartitionSpec("data")}
     full = PartitionSpec("data", "space")
     return {
-        key: jax.make_array_from_process_local_data(
-            NamedSharding(mesh, specs.get(key, full)), np.asarray(value)
+        key: jax.tree.map(
+            functools.partial(_place, NamedSharding(mesh, specs.get(key, full))), value
         )
         for key, value in batch.items()
     }
+
+
+def _place(sharding: NamedSharding, value: Any) -> Any:
+    return jax.make_array_from_process_local_data(sharding, np.asarray(value))
 
 
 def _split(batch: Batch, passes: int) -> Batch:
@@ -84,7 +89,7 @@ def make_train_step(
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        labels = batch["label"].astype(jnp.int32)
+        labels = jax.tree.map(lambda label: label.astype(jnp.int32), batch["label"])
         return loss(scores, labels, sizes=sizes), changed.get("batch_stats", stats)
 
     differentiate = jax.value_and_grad(objective, has_aux=True)

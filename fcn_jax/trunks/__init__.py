@@ -9,8 +9,10 @@ Two optional attributes tell the heads more: `ring`, the zero cells that `FCN` p
 image (0 where absent), and `classifier`, how the classification net ends (see `Ending`).
 """
 
+from fcn_jax.trunks.alexnet import AlexNet
 from fcn_jax.trunks.ending import Ending
+from fcn_jax.trunks.googlenet import GoogLeNet
 from fcn_jax.trunks.squeezenet import SqueezeNet
 from fcn_jax.trunks.vgg import VGG16
 
-__all__ = ["VGG16", "Ending", "SqueezeNet"]
+__all__ = ["VGG16", "AlexNet", "Ending", "GoogLeNet", "SqueezeNet"]

@@ -1,0 +1,32 @@
+"""SIFT Flow's semantic and geometric classes on one SqueezeNet.
+
+Published for FCN-8s on VGG16 (TPAMI 2017, table 6; the 200 test images): pixel accuracy 85.9, mean
+accuracy 53.9, mean IU 41.2, f.w. IU 77.2, geometric accuracy 94.6. Here the 200 images of
+siftflow_squeezenet are held out.
+Ours: not run.
+
+The net is siftflow_squeezenet's with a second head of three classes; the loss is the sum of both.
+"""
+
+import dataclasses
+
+from experiments import siftflow_squeezenet
+from fcn_jax.data import SIFTFlow
+from fcn_jax.losses import ByOutput, Normalization, Softmax
+from fcn_jax.main import main
+
+LABELS = ("semantic", "geometric")
+BASE = siftflow_squeezenet.RECIPE
+
+RECIPE = dataclasses.replace(
+    BASE,
+    model=BASE.model.clone(num_classes={"semantic": 33, "geometric": 3}),
+    train_set=SIFTFlow(split="train", labels=LABELS),
+    validation_set=SIFTFlow(split="holdout", labels=LABELS),
+    loss=ByOutput(
+        {"semantic": BASE.loss, "geometric": Softmax(normalization=Normalization.VALID)}
+    ),
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,21 @@
+"""A single stream scored from pool3 alone, VGG16, PASCAL VOC.
+
+Published on seg11valid: pixel accuracy 70.9, mean accuracy 13.7, mean IU 9.2, f.w. IU 57.6
+(TPAMI 2017, table 3).
+Ours: not run.
+
+Source: the paper; the reference has no files for it, so all else is FCN-32s.
+"""
+
+import dataclasses
+
+from experiments import voc_fcn32s
+from fcn_jax import FCN, VGG16
+from fcn_jax.main import main
+
+RECIPE = dataclasses.replace(
+    voc_fcn32s.RECIPE, model=FCN(trunk=VGG16(last="pool3"), num_classes=21)
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

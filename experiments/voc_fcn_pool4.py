@@ -1,0 +1,21 @@
+"""A single stream scored from pool4 alone, VGG16, PASCAL VOC.
+
+Published on seg11valid: pixel accuracy 78.7, mean accuracy 31.7, mean IU 22.4, f.w. IU 67.0
+(TPAMI 2017, table 3).
+Ours: not run.
+
+Source: the paper; the reference has no files for it, so all else is FCN-32s.
+"""
+
+import dataclasses
+
+from experiments import voc_fcn32s
+from fcn_jax import FCN, VGG16
+from fcn_jax.main import main
+
+RECIPE = dataclasses.replace(
+    voc_fcn32s.RECIPE, model=FCN(trunk=VGG16(last="pool4"), num_classes=21)
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

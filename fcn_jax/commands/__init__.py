@@ -1,0 +1,1 @@
+"""The commands of `python -m fcn_jax`, each a function whose arguments are its options."""

@@ -1,0 +1,153 @@
+"""Commands on a finished run: score it, label images with it, hand it in."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from fcn_jax.main import load_recipe, messages, use_compile_cache
+
+
+def evaluate(
+    run: Positional[Path],
+    /,
+    data: Path = Path("data"),
+    split: str | None = None,
+    step: int | None = None,
+    absent: Literal["recipe", "in_neither", "not_in_truth"] = "recipe",
+    batch_size: int | None = None,
+) -> None:
+    """Score a run on a whole data set: four metrics and the table of classes.
+
+    Args:
+        run: the run's folder.
+        data: folder with the data sets.
+        split: another split than the run's validation split.
+        step: a checkpoint; the best one by default.
+        absent: classes that the mean IU leaves out: as the recipe says, those in neither truth nor
+            prediction, or those not in the truth.
+        batch_size: images at a time; changes no score.
+    """
+    import dataclasses
+
+    from rich.console import Console
+
+    from fcn_jax.data.check import check_labels
+    from fcn_jax.data.named import each
+    from fcn_jax.evaluation import evaluate_on, split_name
+    from fcn_jax.metrics import Absent, Scores
+    from fcn_jax.report.tables import class_table, metrics_table
+    from fcn_jax.start import run_variables
+    from fcn_jax.training.run_folder import RunFolder
+
+    with messages(False):
+        use_compile_cache()
+        recipe = load_recipe(RunFolder(run).described())
+        if absent != "recipe":
+            recipe = dataclasses.replace(recipe, absent=Absent[absent.upper()])
+        if batch_size:
+            recipe = dataclasses.replace(recipe, batch_size=batch_size)
+        source = recipe.validation_set
+        if split:
+            if not hasattr(source, "split"):
+                raise ValueError(f"{type(source).__name__} has no splits to choose from")
+            source = dataclasses.replace(source, split=split)  # type: ignore[type-var]
+        source = source.at(data)
+        variables, preprocessing = run_variables(run, step)
+        checked = check_labels(source)
+        scores = evaluate_on(recipe, source, variables, preprocessing)
+        console = Console()
+
+        def show(name: str, scores: Scores, names: tuple[str, ...], pixels: Any) -> None:
+            console.print(class_table(scores, names, pixels[:-1]))
+            title = f"{split_name(source)} {name}".strip()
+            console.print(metrics_table({title: scores}))
+            print(scores)
+
+        each(show, scores, source.class_names, checked.pixels)
+
+
+def predict(
+    run: Positional[Path],
+    images: Positional[tuple[Path, ...]],
+    /,
+    out: Annotated[Path, tyro.conf.arg(help="folder for the results")] = Path("predictions"),
+    step: int | None = None,
+) -> None:
+    """Label images of any size: an index PNG in palette colours and an overlay for each.
+
+    Args:
+        run: the run's folder.
+        images: images, or folders of them.
+        out: folder for the results.
+        step: a checkpoint; the best one by default.
+    """
+    from fcn_jax.inference.folder import predict_files
+    from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.report.palette import class_palette
+    from fcn_jax.start import run_variables
+    from fcn_jax.training.run_folder import RunFolder
+
+    with messages(False):
+        use_compile_cache()
+        recipe = load_recipe(RunFolder(run).described())
+        if not images:
+            raise ValueError("name at least one image, or a folder of images")
+        if inputs := dict(getattr(recipe.model, "inputs", ())):
+            raise ValueError(
+                f"{run} takes several inputs ({', '.join(inputs)}), and files of one "
+                "image each are no match for it; use fcn_jax.inference.predictor.Predictor"
+            )
+        predictor = Predictor(recipe.model, *run_variables(run, step))
+        first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
+        failures = predict_files(
+            predictor,
+            images,
+            out,
+            palette=class_palette(recipe.train_set.num_classes),
+            background=first not in ("background", "class 0"),
+        )
+        for failure in failures:
+            print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
+        print(f"predictions are in {out}")
+        sys.exit(1 if failures else 0)
+
+
+def submit(
+    run: Positional[Path],
+    /,
+    data: Path = Path("data"),
+    out: Path = Path("submission"),
+    year: Literal[2011, 2012] = 2012,
+    split: str = "test",
+    step: int | None = None,
+) -> None:
+    """Write the folder and archive that PASCAL VOC's evaluation server takes.
+
+    Args:
+        run: the run's folder.
+        data: folder with VOC's test images and lists.
+        out: where `results/` and `results.tgz` are made.
+        year: year of the challenge.
+        split: list of images in ImageSets/Segmentation.
+        step: a checkpoint; the best one by default.
+    """
+    from fcn_jax.data.files import read_image, read_list
+    from fcn_jax.data.voc import VOC
+    from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.voc_submission import pack_submission, write_submission
+    from fcn_jax.start import run_variables
+    from fcn_jax.training.run_folder import RunFolder
+
+    with messages(False):
+        use_compile_cache()
+        recipe = load_recipe(RunFolder(run).described())
+        source = VOC(year=year, split="val").at(data)  # its folder; test images have no labels
+        names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
+        predictor = Predictor(recipe.model, *run_variables(run, step))
+        images = ((name, read_image(source.image_path(name))) for name in names)
+        folder = write_submission(predictor, images, out, year=year)
+        archive = pack_submission(folder, out / "results.tgz")
+        print(f"{len(names)} images in {folder}, packed in {archive}")
