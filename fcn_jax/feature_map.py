@@ -77,6 +77,8 @@ class FeatureMap:
         ring: zero cells that surround the values on every side and are not stored; the next
             layer takes them as part of its padding.
         name: the layer that made the map, for messages.
+        border: where only a rectangle of the cells is stored, what surrounds it (see
+            `fcn_jax.border`); None where all are.
     """
 
     values: Any
@@ -84,10 +86,13 @@ class FeatureMap:
     grid: Grid = dataclasses.field(default=Grid(), metadata={"static": True})
     ring: int = dataclasses.field(default=0, metadata={"static": True})
     name: str = dataclasses.field(default="image", metadata={"static": True})
+    border: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the canvas."""
+        """Rows and columns of the canvas, stored or not."""
+        if self.border is not None:
+            return self.border.shape
         return self.values.shape[1], self.values.shape[2]
 
     @property
@@ -100,10 +105,10 @@ class FeatureMap:
         return dataclasses.replace(self, **changes)
 
     def inside(self) -> Bool[Array, "b h w 1"]:
-        """True on each image's own extent. Needs `size`."""
-        h, w = self.shape
-        rows = jnp.arange(h) < self.size[:, :1]
-        columns = jnp.arange(w) < self.size[:, 1:]
+        """True on each image's own extent, for the stored cells. Needs `size`."""
+        (h, w), (top, left) = self.values.shape[1:3], self.border.start if self.border else (0, 0)
+        rows = jnp.arange(top, top + h) < self.size[:, :1]
+        columns = jnp.arange(left, left + w) < self.size[:, 1:]
         return (rows[:, :, None] & columns[:, None, :])[..., None]
 
     def masked(self, fill: float = 0.0) -> "FeatureMap":

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from fcn_jax.border import pointwise, slide, stacked, whole
 from fcn_jax.feature_map import FeatureMap, conv_size, overlap, pool_size
 from fcn_jax.ops import (
     add_bias,
@@ -45,7 +46,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Raises ValueError where the map is smaller than the kernel."""
-        k, padding = self.kernel, self.padding + x.ring
+        k = self.kernel
+        padding = self.padding + (0 if x.border else x.ring)
         if min(conv_size(n, k, self.stride, padding) for n in x.shape) < 1:
             raise ValueError(
                 f"{self.name}: a {k}x{k} kernel with padding {padding} does not fit on "
@@ -55,18 +57,23 @@ class Conv(nn.Module):
         init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
         kernel = self.param("kernel", init, (k, k, x.channels // self.groups, self.features))
         kernel = kernel.astype(x.values.dtype)
-        values = convolve(x.values, kernel, self.stride, padding, self.groups)
+        bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            values = add_bias(values, bias.astype(values.dtype))
-        size = None if x.size is None else conv_size(x.size, k, self.stride, padding)
-        out = FeatureMap(values, size, x.grid.window(k, self.stride, padding), 0, self.name or "")
-        return (relu(out) if self.relu else out).masked()
+            bias = bias.astype(x.values.dtype)
+
+        def apply(values: Any, padding: int) -> Any:
+            values = convolve(values, kernel, self.stride, padding, self.groups)
+            values = values if bias is None else add_bias(values, bias)
+            return nn.relu(values) if self.relu else values
+
+        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size)
+        return out.replace(name=self.name or "")
 
 
 def relu(x: FeatureMap) -> FeatureMap:
     """max(values, 0)."""
-    return x.replace(values=nn.relu(x.values))
+    return pointwise(x, nn.relu)
 
 
 class BatchNorm(nn.Module):
@@ -81,6 +88,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         """Normalise; running averages are in the collection `batch_stats`."""
+        x = whole(x)
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,
@@ -100,7 +108,10 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         """Needs the random stream `dropout` when training."""
-        drop = nn.Dropout(self.rate, deterministic=not train, name="drop")
+        if not train or not self.rate:
+            return x
+        x = whole(x)
+        drop = nn.Dropout(self.rate, deterministic=False, name="drop")
         return x.replace(values=drop(x.values))
 
 
@@ -115,9 +126,12 @@ class MaxPool(nn.Module):
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Ties go to the first maximum of the window in row order, as in Caffe."""
         k, s, p = self.kernel, self.stride, self.padding
-        values = max_pool(x.masked(-jnp.inf).values, k, s, p)
-        size = None if x.size is None else pool_size(x.size, k, s, p)
-        return FeatureMap(values, size, x.grid.window(k, s, p), 0, self.name or "").masked()
+
+        def apply(values: Any, padding: int) -> Any:
+            return max_pool(values, k, s, padding)
+
+        out = slide(x, k, s, p, apply=apply, length=pool_size, fill=-jnp.inf)
+        return out.replace(name=self.name or "")
 
 
 class AveragePool(nn.Module):
@@ -128,7 +142,7 @@ class AveragePool(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Raises ValueError where the map is smaller than the window."""
-        k = self.kernel
+        x, k = whole(x), self.kernel
         if min(x.shape) < k:
             raise ValueError(f"{self.name}: {x.name} is {x.shape}, smaller than the {k}x{k} window")
         total = lax.reduce_window(x.values, 0.0, lax.add, (1, k, k, 1), (1, 1, 1, 1), "VALID")
@@ -161,11 +175,15 @@ class LRN(nn.Module):
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """The same grid and size; the squares are summed in float32."""
         half, c = self.n // 2, x.channels
-        squares = jnp.square(x.values.astype(jnp.float32))
-        padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
-        total = sum(padded[..., i : i + c] for i in range(self.n))
-        scale = (self.k + self.alpha / self.n * total) ** -self.beta
-        return x.replace(values=x.values * scale.astype(x.values.dtype), name=self.name or "")
+
+        def normalise(values: Any) -> Any:
+            squares = jnp.square(values.astype(jnp.float32))
+            padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
+            total = sum(padded[..., i : i + c] for i in range(self.n))
+            scale = (self.k + self.alpha / self.n * total) ** -self.beta
+            return values * scale.astype(values.dtype)
+
+        return pointwise(x, normalise).replace(name=self.name or "")
 
 
 class GlobalMean(nn.Module):
@@ -174,6 +192,7 @@ class GlobalMean(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """The same grid and size; the receptive field is then the whole image."""
+        x = whole(x)
         total = jnp.sum(x.values, (1, 2), keepdims=True)
         if x.size is None:
             cells = jnp.asarray(x.shape[0] * x.shape[1], x.values.dtype)
@@ -193,7 +212,7 @@ class Crop(nn.Module):
     def __call__(self, x: FeatureMap, size: Any) -> FeatureMap:
         """`size` is the true size of the result, int32 `(b, 2)`, or None."""
         (h, w), o = self.shape, self.start
-        values = x.values[:, o : o + h, o : o + w]
+        values = whole(x).values[:, o : o + h, o : o + w]
         return FeatureMap(values, size, x.grid.cropped(o), 0, self.name or "").masked()
 
 
@@ -221,7 +240,7 @@ class Scale(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """The values times the factor."""
-        return x.replace(values=x.values * self.factor, name=self.name or "")
+        return pointwise(x, lambda v: v * self.factor).replace(name=self.name or "")
 
 
 def concat(maps: list[FeatureMap]) -> FeatureMap:
@@ -240,4 +259,4 @@ def concat(maps: list[FeatureMap]) -> FeatureMap:
             )
     field = max(m.grid.field for m in maps)
     grid = type(first.grid)(first.grid.stride, first.grid.offset, Fraction(field))
-    return first.replace(values=jnp.concatenate([m.values for m in maps], -1), grid=grid)
+    return stacked(maps).replace(grid=grid)

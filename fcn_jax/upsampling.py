@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fcn_jax.border import whole
 from fcn_jax.feature_map import FeatureMap
 from fcn_jax.ops import bilinear_filter, transposed_conv, upsample_axis
 
@@ -28,6 +29,7 @@ class Upsampling(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """The finer map; its grid follows."""
+        x = whole(x)
         size = None if x.size is None else (x.size - 1) * self.factor + self.kernel
         grid = x.grid.transposed(self.kernel, self.factor)
         return FeatureMap(self.upsample(x.values, x.size), size, grid, 0, self.name or "")

@@ -35,8 +35,8 @@ class Example(NamedTuple):
       name: The image's id, unique in its source.
     """
 
-    image: Inputs
-    label: Labels
+    image: Any
+    label: Any
     name: str
 
 

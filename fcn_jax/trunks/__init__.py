@@ -5,8 +5,10 @@ first, the deepest last:
 
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]
 
-Two optional attributes tell the heads more: `ring`, the zero cells that `FCN` puts around the
-image (0 where absent), and `classifier`, how the classification net ends (see `Ending`).
+Optional attributes tell the heads more: `ring`, the zero cells that `FCN` puts around the image (0
+where absent); `classifier`, how the classification net ends (see `Ending`); and `follows_borders`,
+that every layer is one of `fcn_jax.layers`, so that `FCN` may leave uncomputed what the image does
+not decide (see `fcn_jax.border`), which pays where the layers' strides do not outrun the ring.
 """
 
 from fcn_jax.trunks.alexnet import AlexNet

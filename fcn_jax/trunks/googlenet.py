@@ -88,6 +88,7 @@ class GoogLeNet(nn.Module):
     dropout: float = 0.4
 
     classifier: ClassVar[Ending] = Ending("loss3_classifier", window=7)
+    follows_borders: ClassVar[bool] = True
 
     @property
     def ring(self) -> int:

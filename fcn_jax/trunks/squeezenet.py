@@ -45,6 +45,7 @@ class SqueezeNet(nn.Module):
     dropout: float = 0.5
 
     classifier: ClassVar[Ending] = Ending("conv10", relu=True, window=13)
+    follows_borders: ClassVar[bool] = True
 
     @property
     def ring(self) -> int:

@@ -41,6 +41,7 @@ class VGG16(nn.Module):
     last: str = "fc7"
 
     classifier: ClassVar[Ending] = Ending("fc8")
+    follows_borders: ClassVar[bool] = True
 
     @property
     def ring(self) -> int:

@@ -1,0 +1,1 @@
+"""Fetching the data sets and laying them out as the readers expect (no jax in here)."""
