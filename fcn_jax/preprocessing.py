@@ -29,8 +29,8 @@ class Preprocessing:
     def __post_init__(self):
         if self.channels not in ("RGB", "BGR", "HHA") or len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(
-                "preprocessing needs channels 'RGB', 'BGR' or 'HHA', and a mean and a standard deviation "
-                f"of each; found {self}. Correct it where it is made."
+                "preprocessing needs channels 'RGB', 'BGR' or 'HHA', and a mean and a standard "
+                f"deviation of each; found {self}. Correct it where it is made."
             )
 
     def __call__(
