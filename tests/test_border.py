@@ -34,7 +34,7 @@ def variables_of(net):
 @pytest.mark.parametrize(
     ("name", "canvas", "sizes"),
     [
-        ("vgg", (61, 90), None),
+        pytest.param("vgg", (61, 90), None, marks=pytest.mark.slow),
         ("vgg", (70, 131), [[70, 131], [5, 64], [33, 1]]),
         pytest.param("vgg", (87, 58), [[87, 58], [86, 57], [71, 42]], marks=pytest.mark.slow),
         pytest.param("squeezenet", (75, 101), None, marks=pytest.mark.slow),

@@ -16,7 +16,7 @@ from fcn_jax.data import (
     check_labels,
     evaluation_batches,
 )
-from fcn_jax.data.named import by_name, each, primary
+from fcn_jax.data.named import by_name, check_names, each, primary
 
 SIZES = [(4, 6), (6, 4), (5, 5), (3, 7), (8, 2)]
 
@@ -188,9 +188,11 @@ def test_arrays_that_do_not_go_together_are_refused():
         Joined(
             sources=(NYUDv2(split="train"), NYUDv2(split="val", inputs=("depth",))),
         )
-    for labels in ((), ("semantic", "semantic"), "depth", ("depth",), ["semantic"]):
+    for labels in ((), ("semantic", "semantic"), "depth", ("depth",)):
         with pytest.raises(DataError, match="SIFTFlow.*semantic, geometric"):
             SIFTFlow(split="train", labels=labels)
+    with pytest.raises(DataError, match=r"tuple.*\['semantic'\]"):
+        check_names("SIFTFlow", "labels", ["semantic"], ("semantic",))
     with pytest.raises(DataError, match="NYUDv2.*color, depth, hha"):
         NYUDv2(split="train", inputs=("rgb",))
 

@@ -51,11 +51,12 @@ def layers(params):
 
 def blobs_of(params, known):
     """Drawn blobs of all layers; those that are known are not drawn again."""
-    for name, (rows, columns, channels, out) in layers(params):
-        if name not in known:
+    for name, shape in layers(params):
+        if (name, shape) not in known:
+            rows, columns, channels, out = shape
             kernel = draw(name, "kernel", (out, channels, rows, columns))
-            known[name] = [kernel, draw(name, "bias", (out,))]
-    return {name: known[name] for name, _ in layers(params)}
+            known[name, shape] = [kernel, draw(name, "bias", (out,))]
+    return {name: known[name, shape] for name, shape in layers(params)}
 
 
 def image(number, channels):

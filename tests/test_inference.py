@@ -98,7 +98,7 @@ def test_close_sizes_share_a_program():
 )
 def test_what_is_no_image_is_refused(predictor, image):
     with pytest.raises(ValueError, match="uint8 .h, w, 3.*found"):
-        predictor._check(image)
+        predictor._checked(image)
 
 
 def test_more_classes_than_a_label_holds_are_refused():

@@ -5,17 +5,27 @@ import json
 import pkgutil
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 import experiments
+from fcn_jax.inputs import placeholder
 from fcn_jax.main import load_recipe
 from fcn_jax.recipe import Recipe, changed_fields, describe, override, plain_fields
 
-NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__))
+NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg)
 
 # Source: the solvers of the reference; learnable parameters recomputed from its nets.
 REFERENCE = {
+    "nyud_fcn32s_color": (1e-10, 100_000, 134_424_424),
+    "nyud_fcn32s_hha": (1e-10, 100_000, 134_424_424),
+    "nyud_fcn32s_color_d": (1e-10, 100_000, 134_425_000),
+    "nyud_fcn32s_color_hha": (1e-12, 100_000, 268_848_848),
+    "siftflow_fcn32s": (1e-10, 100_000, 134_408_036),
+    "siftflow_fcn16s": (1e-12, 100_000, 134_426_504),
+    "siftflow_fcn8s": (1e-12, 100_000, 134_435_756),
+    "pascalcontext_fcn32s": (1e-10, 400_000, 134_506_364),
+    "pascalcontext_fcn16s": (1e-12, 400_000, 134_537_144),
+    "pascalcontext_fcn8s": (1e-14, 400_000, 134_552_564),
     "voc_fcn32s": (1e-10, 100_000, 134_346_581),
     "voc_fcn16s": (1e-12, 100_000, 134_357_354),
     "voc_fcn8s": (1e-14, 100_000, 134_362_751),
@@ -47,8 +57,7 @@ def test_the_reference_recipes_have_its_numbers(name):
     assert (recipe.optimizer.learning_rate, recipe.steps) == (rate, steps)
     assert (recipe.optimizer.momentum, recipe.optimizer.weight_decay) == (0.99, 5e-4)
     assert (recipe.batch_size, recipe.accumulate, recipe.with_replacement) == (1, 1, True)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(recipe.model.init, jax.random.key(0), images)
+    shapes = jax.eval_shape(recipe.model.init, jax.random.key(0), placeholder(recipe.model))
     assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == parameters
 
 

@@ -1,0 +1,54 @@
+"""`python -m fcn_jax hha`."""
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+from fcn_jax.hha.encoding import Camera
+from fcn_jax.hha.files import write_hha
+
+
+def hha_command(
+    depth: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path = Path("hha"),
+    unit: float = 0.001,
+    raw: Path | None = None,
+    camera: tuple[float, float, float, float] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Encode depth as HHA: an RGB PNG of disparity, height and angle with gravity for each.
+
+    Args:
+        depth: 16-bit depth PNGs, or folders of them.
+        out: folder for the results.
+        unit: metres in one step of the stored depth; 0.001 is millimetres.
+        raw: folder of the unfilled depth under the same names, where DEPTH is filled: what is 0
+            there has no part in the normals.
+        camera: fx fy cx cy in pixels, the first pixel's centre at 0; NYUDv2's by default, for
+            480x640 and for 425x560.
+        workers: processes; as many as the machine has cores by default.
+        overwrite: make every file anew, whatever is there.
+    """
+    from fcn_jax.main import messages
+
+    with messages(False):
+        written = write_hha(
+            depth,
+            out,
+            camera=None
+            if camera is None
+            else Camera(**dict(zip(("fx", "fy", "cx", "cy"), camera, strict=True))),
+            unit=unit,
+            raw=raw,
+            overwrite=overwrite,
+            workers=workers or os.cpu_count() or 1,
+            progress=sys.stdout.isatty(),
+        )
+    for failure in written.failures:
+        print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
+    print(f"{len(written.made)} made and {len(written.kept)} kept in {out}")
+    sys.exit(1 if written.failures else 0)

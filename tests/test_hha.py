@@ -1,0 +1,345 @@
+"""HHA against analytic scenes, a slow independent computation, and the original's own output."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fcn_jax.hha import NYU, Camera, hha, nyu_camera, read_depth, write_hha
+from fcn_jax.hha.command import hha_command
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "hha"
+SMALL = Camera(fx=62.0, fy=65.0, cx=38.2, cy=27.7)
+SIZE = (60, 80)
+
+
+def rays(camera=SMALL, size=SIZE):
+    """Directions (h, w, 3) with z = 1."""
+    rows, columns = np.indices(size)
+    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    return np.stack([x, y, np.ones(size)], axis=-1)
+
+
+def room(pitch=0.0, roll=0.0, *, camera=SMALL, size=SIZE):
+    """Depth of a floor 1.2 m under a camera, a wall 3 m ahead of it and one 1.5 m to the right.
+
+    Angles in degrees, pitch downwards. Returns depth, which of the three is seen, and gravity.
+    """
+    p, r = np.radians([pitch, roll])
+    down = np.array([np.sin(r) * np.cos(p), np.cos(r) * np.cos(p), np.sin(p)])
+    ahead = np.array([0.0, 0.0, 1.0]) - down[2] * down
+    ahead /= np.linalg.norm(ahead)
+    planes = np.stack([down / 1.2, ahead / 3, np.cross(down, ahead) / 1.5], axis=-1)
+    inverse = rays(camera, size) @ planes  # of depth; a plane behind the camera is below 0
+    return 1 / inverse.max(-1), inverse.argmax(-1), down
+
+
+def apart(planes, radius=3):
+    """Pixels whose whole window shows one plane."""
+    padded = np.pad(planes, radius, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2)
+    return windows.max((2, 3)) == windows.min((2, 3))
+
+
+@settings(max_examples=10)
+@given(st.floats(0, 25), st.floats(-10, 10))
+def test_floor_and_walls_have_their_angles_and_heights(pitch, roll):
+    camera, size = Camera(fx=155.0, fy=160.0, cx=98.2, cy=70.7), (150, 200)
+    depth, planes, down = room(pitch, roll, camera=camera, size=size)
+    assert len(np.unique(planes)) == 3
+    found = hha(depth, camera).astype(float)
+    angles = np.where(planes == 0, 38, 128)
+    assert np.abs(found[..., 2] - angles)[apart(planes)].max() <= 1
+    height = np.clip(120 - 100 * depth * (rays(camera, size) @ down), 0, 255)
+    assert np.abs(found[..., 1] - height).max() <= 3  # windows over an edge tilt gravity a bit
+    assert np.abs(found[..., 0] - np.minimum(310 / np.maximum(depth, 1), 255)).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("metres", "disparity"), [(0.5, 255), (1.0, 255), (1.75, 177), (2.0, 155), (4.0, 78)]
+)
+def test_a_bare_wall_has_its_disparity_and_stands_upright(metres, disparity):
+    found = hha(np.full(SIZE, metres), SMALL)
+    assert (found[..., 0] == disparity).all()  # 31000 / 400 is 77.5: halves go up
+    assert (found[..., 2] == 128).all()
+    height = -100 * metres * rays()[..., 1]
+    lowest = height.min() if height.min() <= -90 else -130  # no floor in sight
+    assert np.abs(found[..., 1] - np.clip(height - lowest, 0, 255)).max() <= 0.5 + 1e-9
+
+
+def test_a_ceiling_points_up():
+    depth, _, _ = room(20)
+    upside_down = Camera(fx=SMALL.fx, fy=SMALL.fy, cx=SMALL.cx, cy=SIZE[0] - 1 - SMALL.cy)
+    angles = hha(depth[::-1], upside_down)[..., 2]
+    assert np.median(angles[:10]) == 218
+    assert np.median(angles[-10:]) == 128
+
+
+def uneven(seed=0):
+    rng = np.random.default_rng(seed)
+    depth, _, _ = room(12, 4)
+    return depth * (1 + 0.01 * rng.normal(size=SIZE)), rng
+
+
+def test_a_mirrored_room_has_a_mirrored_hha():
+    depth, _ = uneven()
+    mirrored = Camera(fx=SMALL.fx, fy=SMALL.fy, cx=SIZE[1] - 1 - SMALL.cx, cy=SMALL.cy)
+    there, back = hha(depth, SMALL), hha(depth[:, ::-1], mirrored)[:, ::-1]
+    assert (there == back).mean() > 0.999  # else a rounding
+    assert np.abs(there.astype(int) - back).max() <= 1
+
+
+def test_a_room_twice_as_large_has_the_same_angles_and_twice_the_heights():
+    depth, _ = uneven()
+    one, two = hha(depth, SMALL).astype(int), hha(2 * depth, SMALL).astype(int)
+    assert (one[..., 2] == two[..., 2]).mean() > 0.999
+    high = one[..., 1] < 127
+    assert np.abs(2 * one[..., 1] - two[..., 1])[high].max() <= 1
+
+
+def test_a_crop_is_of_the_same_room():
+    depth, planes, _ = room(8, 3, camera=NYU, size=(480, 640))
+    crop = (slice(45, 470), slice(40, 600))
+    whole, part = hha(depth)[crop].astype(int), hha(depth[crop]).astype(int)
+    assert np.abs(whole[..., :2] - part[..., :2]).max() <= 1
+    assert np.abs(whole[..., 2] - part[..., 2])[apart(planes)[crop]].max() <= 1
+
+
+def slow_hha(depth, camera, measured):
+    """As the original says it, pixel by pixel: least squares, eigenvectors, a rotation."""
+    z = depth * 100
+    points = rays(camera, z.shape) * z[..., None]
+    gravity = np.array([0.0, 1.0, 0.0])
+
+    def normals(radius):
+        found = np.full(points.shape, np.nan)
+        for i, j in np.ndindex(z.shape):
+            window = (slice(max(i - radius, 0), i + radius + 1),) + (
+                slice(max(j - radius, 0), j + radius + 1),
+            )
+            p = points[window][measured[window]]
+            normal, _, rank, _ = np.linalg.lstsq(p / p[:, 2:], 1 / p[:, 2], rcond=1e-9)
+            if rank == 3:
+                found[i, j] = normal / np.linalg.norm(normal)
+                found[i, j] *= np.sign(found[i, j] @ points[i, j])
+        return found
+
+    coarse = normals(10).reshape(-1, 3)
+    coarse = coarse[~np.isnan(coarse[:, 0])]
+    for degrees in [45] * 5 + [15] * 5:
+        angle = np.degrees(np.arccos(np.clip(np.abs(coarse @ gravity), 0, 1)))
+        floors, walls = coarse[angle < degrees], coarse[angle > 90 - degrees]
+        values, vectors = np.linalg.eig(walls.T @ walls - floors.T @ floors)
+        best = vectors[:, np.argmin(values)]
+        gravity = best * np.sign(best @ gravity)
+    angle = np.degrees(np.arccos(np.clip(normals(3) @ gravity, -1, 1)))
+    height = -points @ gravity
+    lowest = height.min() if height.min() <= -90 else -130
+    channels = 31000 / np.maximum(z, 100), height - lowest, np.nan_to_num(angle, nan=180) + 38
+    return np.clip(np.stack(channels, axis=-1), 0, 255)
+
+
+def test_equals_a_slow_computation():
+    depth, rng = uneven(1)
+    depth = depth[30:54, 20:48]
+    depth[:8] *= 1 + 9 * rng.random((8, 28))  # some planes pass behind the camera
+    camera = SMALL.cropped(30, 20)
+    measured = rng.random(depth.shape) > 0.3
+    measured[2:14, 8:20] = False
+    measured[:, 26:] = False
+    expected = slow_hha(depth, camera, measured)
+    found = hha(depth, camera, measured=measured)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-6
+    assert (found[..., 2] == 218).any()
+
+
+@pytest.mark.parametrize("missing", [0.0, np.nan])
+def test_missing_depth_is_the_nearest_pixels_and_has_no_normal(missing):
+    depth, planes, _ = room(10)
+    whole = hha(depth, SMALL)
+    holes = depth.copy()
+    holes[5:20, 5:25] = missing
+    holes[20, 40] = missing
+    found = hha(holes, SMALL)
+    left = np.broadcast_to(whole[8:17, 4:5, 0], (9, 4))  # of the four columns nearest to it
+    np.testing.assert_array_equal(found[8:17, 5:9, 0], left)
+    np.testing.assert_array_equal(found[8:17, 8:22, 2], 218)
+    there = np.isfinite(holes) & (holes > 0)
+    assert np.abs(found.astype(int) - whole)[there][:, :2].max() <= 3
+    sure = apart(planes) & there
+    assert np.abs(found[..., 2].astype(int) - whole[..., 2])[sure].max() <= 1
+    assert abs(int(found[20, 40, 2]) - whole[20, 40, 2]) <= 1  # measured all around
+    np.testing.assert_array_equal(found, hha(holes, SMALL, measured=np.ones(SIZE, bool)))
+
+
+def test_a_single_pixel_of_depth_is_enough():
+    depth = np.zeros(SIZE, np.float32)
+    depth[30, 40] = 2
+    found = hha(depth, SMALL)
+    assert (found[..., 0] == 155).all() and (found[..., 2] == 218).all()
+
+
+def test_mistakes_are_named():
+    good = np.ones(SIZE)
+    for depth, words in (
+        ((good * 1000).astype(np.uint16), "metres, float"),
+        (good[..., None], "found float64"),
+        (good * 0, "missing"),
+        (good - 2, "found -1.0"),
+        (np.where(np.eye(*SIZE), np.inf, 1), "finite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            hha(depth, SMALL)
+    with pytest.raises(ValueError, match="480x640.*60x80"):
+        hha(good)
+    for mask in (good, good[:5] > 0):
+        with pytest.raises(ValueError, match="`measured` as bool"):
+            hha(good, SMALL, measured=mask)
+    for wrong in ({"fx": 0.0}, {"cy": float("nan")}):
+        with pytest.raises(ValueError, match="focal|finite"):
+            Camera(**{"fx": 1.0, "fy": 1.0, "cx": 0.0, "cy": 0.0, **wrong})
+    assert nyu_camera(425, 560) == nyu_camera(480, 640).cropped(45, 40)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the original's output is not at hand")
+def test_equals_the_originals_own_output():
+    expected = np.asarray(Image.open(SHARED / "matlab_hha.png")).astype(int)
+    depth, raw = (read_depth(SHARED / name) / 1e4 for name in ("0.png", "0_raw.png"))
+    difference = np.abs(hha(depth) - expected)
+    assert difference.max() <= 1 and difference.mean() < 1e-3  # 0 but for another LAPACK's rounding
+    masked = np.abs(hha(depth, measured=raw > 0) - expected)[raw > 0]
+    assert (masked.mean(0) < 3).all() and ((masked > 10).mean(0) < 0.02).all()
+
+
+def write_depth(path, depth, unit=0.001):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(depth / unit).astype(np.uint16)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    depths = {"a": room(5)[0], "b": room(15)[0], "c": np.full(SIZE, 2.0)}
+    for name, depth in depths.items():
+        write_depth(tmp_path / "depth" / f"{name}.png", depth)
+    return tmp_path / "depth"
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        return np.asarray(image)
+
+
+def test_a_folder_becomes_a_folder_once(folder, tmp_path):
+    out = tmp_path / "hha"
+    out.mkdir()
+    written = write_hha([folder, out / ".." / "depth" / "a.png"], out, camera=SMALL)
+    assert [path.name for path in written.made] == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    for path in written.made:
+        expected = hha(read_depth(folder / path.name) / 1000, SMALL)
+        np.testing.assert_array_equal(pixels(path), expected)
+    (folder / ".1.a.png").write_bytes(b"")  # what another program is still writing
+    stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = write_hha([folder], out, camera=SMALL)
+    assert not again.made and not again.failures and len(again.kept) == 3
+    assert stamps == {path: path.stat().st_mtime_ns for path in out.iterdir()}
+
+
+def test_what_is_cut_off_or_made_from_something_else_is_made_anew(folder, tmp_path):
+    out = tmp_path / "hha"
+    whole = write_hha([folder], out, camera=SMALL).made[0].read_bytes()
+    (out / "a.png").write_bytes(whole[: len(whole) * 2 // 3])
+    write_depth(folder / "b.png", room(10)[0])
+    written = write_hha([folder], out, camera=SMALL)
+    assert [path.name for path in written.made] == ["a.png", "b.png"]
+    assert (out / "a.png").read_bytes() == whole
+    assert len(write_hha([folder], out, camera=SMALL, unit=0.002).made) == 3
+    assert (pixels(out / "c.png")[..., 0] == 78).all()  # 4 m now
+    assert len(write_hha([folder], out, camera=SMALL, unit=0.002, raw=folder).made) == 3
+    assert len(write_hha([folder], out, camera=SMALL, unit=0.002, raw=folder).kept) == 3
+    assert len(write_hha([folder], out, camera=SMALL.cropped(1, 0)).made) == 3
+    assert len(write_hha([folder], out, camera=SMALL.cropped(1, 0), overwrite=True).made) == 3
+
+
+def test_somebody_elses_file_is_left_alone(folder, tmp_path):
+    theirs = tmp_path / "hha" / "a.png"
+    theirs.parent.mkdir()
+    Image.new("RGB", (80, 60)).save(theirs)
+    before = theirs.read_bytes()
+    written = write_hha([folder], theirs.parent, camera=SMALL)
+    assert [failure.path.name for failure in written.failures] == ["a.png"]
+    assert "overwrite" in written.failures[0].reason and theirs.read_bytes() == before
+    assert len(write_hha([folder], theirs.parent, camera=SMALL, overwrite=True).made) == 3
+
+
+def test_each_bad_file_is_named_and_the_rest_done(folder, tmp_path):
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:150])
+    Image.new("L", (80, 60)).save(folder / "eight.png")
+    write_depth(folder / "nothing.png", np.zeros(SIZE))
+    (tmp_path / "empty").mkdir()
+    paths = [folder, tmp_path / "empty", tmp_path / "absent.png"]
+    written = write_hha(paths, tmp_path / "hha", camera=SMALL)
+    reasons = {failure.path.name: failure.reason for failure in written.failures}
+    assert reasons.keys() == {"cut.png", "eight.png", "nothing.png", "empty", "absent.png"}
+    assert "cut off" in reasons["cut.png"] and "16-bit" in reasons["eight.png"]
+    assert "missing" in reasons["nothing.png"] and "no such file" in reasons["absent.png"]
+    assert len(written.made) == 3
+
+
+def test_raw_depth_says_what_was_measured(folder, tmp_path):
+    raw = room(5)[0]
+    raw[5:30, 5:30] = 0
+    for name in "abc":
+        write_depth(tmp_path / "raw" / f"{name}.png", raw if name == "a" else raw[1:])
+    written = write_hha([folder], tmp_path / "hha", camera=SMALL, raw=tmp_path / "raw")
+    assert len(written.made) == 1 and "size (60, 80)" in written.failures[0].reason
+    angles = pixels(written.made[0])[..., 2]
+    hole = np.zeros(SIZE, bool)
+    hole[7:28, 7:28] = True  # where the window has one line of pixels or none
+    hole[[7, 7, 27, 27], [7, 27, 7, 27]] = False  # a line in each direction makes a plane
+    np.testing.assert_array_equal(angles == 218, hole)
+
+
+def test_names_are_not_mixed_up(folder, tmp_path):
+    with pytest.raises(ValueError, match="replace the depth"):
+        write_hha([folder], folder, camera=SMALL)
+    write_depth(tmp_path / "other" / "a.png", room()[0])
+    with pytest.raises(ValueError, match="both become"):
+        write_hha([folder, tmp_path / "other"], tmp_path / "hha", camera=SMALL)
+    for wrong in ({"unit": 0.0}, {"workers": 0}):
+        with pytest.raises(ValueError, match="positive"):
+            write_hha([folder], tmp_path / "hha", camera=SMALL, **wrong)
+    with pytest.raises(ValueError, match="at least one"):
+        write_hha([], tmp_path / "hha")
+
+
+def test_two_processes_do_the_same(folder, tmp_path):
+    one = write_hha([folder], tmp_path / "one", camera=SMALL)
+    two = write_hha([folder], tmp_path / "two", camera=SMALL, workers=2)
+    assert [p.read_bytes() for p in one.made] == [p.read_bytes() for p in two.made]
+
+
+def test_command(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    out = tmp_path / "hha"
+    camera = ["--camera", *map(str, (SMALL.fx, SMALL.fy, SMALL.cx, SMALL.cy))]
+    with pytest.raises(SystemExit) as end:
+        tyro.cli(hha_command, args=[str(folder), "--out", str(out), *camera])
+    assert end.value.code == 0 and "3 made and 0 kept" in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        pixels(out / "c.png"), hha(read_depth(folder / "c.png") / 1000, SMALL)
+    )
+    with pytest.raises(SystemExit) as end:
+        tyro.cli(hha_command, args=[str(folder), "--out", str(tmp_path / "again")])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.count("expected depth of NYUDv2") == 3
+    with pytest.raises(SystemExit) as end:
+        tyro.cli(hha_command, args=[str(folder), "--out", str(folder)])
+    assert end.value.code == 1 and "error:" in capsys.readouterr().err
