@@ -43,7 +43,7 @@ RECIPE = dataclasses.replace(
         expand={"conv1": "conv1"},
         preprocessing=ByInput({"color": CAFFE, "depth": LogDepth(std=0.01)}),
     ),
-    optimizer=dataclasses.replace(BASE.optimizer, total_steps=STEPS),
+    optimizer=siftflow_squeezenet.adamw(STEPS),
     loss=Softmax(normalization=Normalization.VALID, prior=PRIOR, adjustment=0.25),
     steps=STEPS,
     augment=Augment(mirror=True, scale=(0.6, 1.0), crop=(224, 288)),

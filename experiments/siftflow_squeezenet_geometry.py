@@ -23,9 +23,7 @@ RECIPE = dataclasses.replace(
     model=BASE.model.clone(num_classes={"semantic": 33, "geometric": 3}),
     train_set=SIFTFlow(split="train", labels=LABELS),
     validation_set=SIFTFlow(split="holdout", labels=LABELS),
-    loss=ByOutput(
-        {"semantic": BASE.loss, "geometric": Softmax(normalization=Normalization.VALID)}
-    ),
+    loss=ByOutput({"semantic": BASE.loss, "geometric": Softmax(normalization=Normalization.VALID)}),
 )
 
 if __name__ == "__main__":

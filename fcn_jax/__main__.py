@@ -4,7 +4,7 @@ import tyro
 
 from fcn_jax.commands.nets import explain, list_recipes
 from fcn_jax.commands.runs import evaluate, predict, submit
-from fcn_jax.commands.weights import convert
+from fcn_jax.convert.commands import convert, export
 from fcn_jax.download.command import download
 from fcn_jax.hha.command import hha_command
 
@@ -17,6 +17,7 @@ def main() -> None:
         "download": download,
         "hha": hha_command,
         "convert": convert,
+        "export": export,
         "evaluate": evaluate,
         "predict": predict,
         "submit": submit,

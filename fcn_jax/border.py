@@ -49,7 +49,8 @@ class Border:
 
 def with_border(image: FeatureMap) -> FeatureMap:
     """An image whose ring of zeros is a border, where that saves something."""
-    ring, shape = image.ring, tuple(n + 2 * image.ring for n in image.shape)
+    ring = image.ring
+    shape = image.shape[0] + 2 * ring, image.shape[1] + 2 * ring
     if ring < _RING or min(shape) < 2 * _SMALLEST:
         return image
     if image.size is None:
@@ -208,7 +209,11 @@ def slide(
         None if old.size is None else length(old.size, kernel, stride, padding),
     ).masked()
     new = Border(
-        under, tuple(start), shape, _edge(border, stride, padding), border.modulus // stride
+        under,
+        (start[0], start[1]),
+        (shape[0], shape[1]),
+        _edge(border, stride, padding),
+        border.modulus // stride,
     )
     out = FeatureMap(values, size, grid, 0, x.name, new).masked()
     return whole(out) if tuple(cells) == shape else out

@@ -28,10 +28,13 @@ def starting_point(
     start = recipe.start
     if isinstance(start, FromScratch) and init is None:
         return initial_variables(recipe.model, recipe.seed), start.preprocessing, "random"
-    if isinstance(start, FromRuns) and init is None:
+    if init is not None:
+        path, (donor, preprocessing) = init, read_variables(init)
+    elif isinstance(start, FromRuns):
         donor, preprocessing, path = _streams(start, workdir)
     else:
-        path = init or _find(start, workdir)
+        assert isinstance(start, FromWeights | FromRun)
+        path = _find(start, workdir)
         donor, preprocessing = read_variables(path)
     keep, expand = (), {}
     if isinstance(start, FromWeights | FromRun):

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "inputs": {"feature_map"},
     "fcn": {"border", "inputs", "layers", "upsampling", "feature_map", "trunks"},
     "fusion": {"fcn", "inputs"},
+    "dense": {"border", "feature_map", "inputs", "layers"},
     "explain": {"inputs", "layers", "upsampling", "feature_map"},
     "data": {"files"},
     "tfds": {"data"},

@@ -1,7 +1,11 @@
+import dataclasses
 import importlib.util
+import io
 import json
 import sys
+import tracemalloc
 import types
+import zipfile
 from pathlib import Path
 
 import jax
@@ -15,11 +19,11 @@ from fcn_jax.convert.kinds import KINDS, convert
 from fcn_jax.convert.torchvision import fold_batch_norm, fold_input, read_torchvision
 from fcn_jax.convert.weights_file import (
     Metadata,
-    Preprocessing,
     load_weights,
     save_weights,
     sha256,
 )
+from fcn_jax.preprocessing import ByInput, LogDepth, Preprocessing
 
 ROOT = Path(__file__).parents[1]
 SQUEEZENET = ROOT.parent / "shared/data/squeezenet/squeezenet1_0_imagenet_caffe.npz"
@@ -161,7 +165,7 @@ def test_errors_of_the_torchvision_reader(tmp_path):
     with pytest.raises(ValueError, match="holds 'resnet50'; expected one of vgg16, "):
         read_torchvision(path)
     np.savez(path, metadata=about("vgg16"), other=np.zeros(3))
-    with pytest.raises(ValueError, match=r"lacks features.0.weight; it has metadata, other"):
+    with pytest.raises(ValueError, match=r"lacks features.0.weight; what is left of it is other"):
         read_torchvision(path)
     np.savez(path, x=np.zeros(3))
     with pytest.raises(ValueError, match="lacks metadata"):
@@ -195,21 +199,23 @@ def test_damaged_files_are_refused_and_leave_the_target_alone(kind, tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", np.zeros(3))
-    for name in ("half.npz", "text.npz", "empty.npz", "array.npy", "absent.npz"):
-        with pytest.raises(ValueError, match=f"{name} is no complete .npz of plain arrays"):
+    for name in ("half.npz", "text.npz", "empty.npz", "array.npy", "absent.npz", "objects.npz"):
+        with pytest.raises(ValueError, match=f"{name} is no complete "):
             convert(kind, tmp_path / name, target)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        convert(kind, tmp_path / "objects.npz", target)
+    if kind != "pytorch_fcn":  # which takes no .npz
+        with pytest.raises(ValueError, match="allow_pickle"):
+            convert(kind, tmp_path / "objects.npz", target)
     assert target.read_bytes() == b"what was there"
 
 
 def test_an_unknown_kind(tmp_path):
-    with pytest.raises(ValueError, match="caffe_npz, torchvision; found 'keras'"):
+    with pytest.raises(ValueError, match="pytorch_fcn, torchvision; found 'keras'"):
         convert("keras", tmp_path / "a", tmp_path / "b.safetensors")
 
 
 def test_weights_come_back(tmp_path):
     path = tmp_path / "new" / "w.safetensors"
+    (tmp_path / "plain").touch()
     given = variables()
     kernel = given["params"]["trunk"]["conv1_1"]["kernel"]
     given["params"]["trunk"]["conv1_1"]["kernel"] = kernel.transpose(1, 0, 3, 2)  # strided
@@ -219,9 +225,61 @@ def test_weights_come_back(tmp_path):
     assert metadata == ABOUT
     assert jax.tree.structure(got) == jax.tree.structure(given)
     jax.tree.map(np.testing.assert_array_equal, got, given)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # not the owner's alone
     first = sha256(path)
     save_weights(path, given, ABOUT)
     assert sha256(path) == first and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing(channels="RGB", mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
+        ByInput({"color": ABOUT.preprocessing, "depth": LogDepth(mean=7.5)}),
+    ],
+)
+def test_what_a_file_says_about_itself_comes_back(preprocessing, tmp_path):
+    fields = {"preprocessing": preprocessing, "num_classes": {"semantic": 33}, "net": "FCN()"}
+    given = dataclasses.replace(ABOUT, **fields)
+    save_weights(tmp_path / "w.safetensors", variables(), given)
+    assert load_weights(tmp_path / "w.safetensors")[1] == given
+
+
+def test_files_of_before_the_net_was_named_are_read(tmp_path):
+    old = {
+        "format": "fcn_jax weights 1",
+        "architecture": "VGG16",
+        "num_classes": 2,
+        "preprocessing": {"channels": "BGR", "mean": [1.5, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
+        "source": "a test",
+        "source_sha256": "",
+    }
+    arrays = {"params/trunk/conv1_1/bias": np.zeros(3, np.float32)}
+    old_file, new_file = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    safetensors.numpy.save_file(arrays, old_file, {"fcn_jax": json.dumps(old)})
+    got, metadata = load_weights(old_file)
+    assert metadata == ABOUT
+    save_weights(new_file, got, metadata)
+    assert new_file.read_bytes() == old_file.read_bytes()
+    for bad in ({"mean": 3}, {"preprocessing": [1]}, {"num": 1}, {"preprocessing": {}}):
+        safetensors.numpy.save_file(arrays, old_file, {"fcn_jax": json.dumps(old | bad)})
+        with pytest.raises(ValueError, match="old.safetensors: what it says about itself"):
+            load_weights(old_file)
+
+
+def test_an_npz_cannot_announce_more_than_it_holds(tmp_path):
+    for shape in ((3, 99999999999), (99999999999999,), (0, 10**30), (-3,), (4,)):
+        content = io.BytesIO()
+        header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(content, header)
+        content = content.getvalue() + bytes(24)
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+            file.writestr("a/w.npy", content)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="a.npz is no complete .npz"):
+            convert("caffe", tmp_path / "a.npz", tmp_path / "out.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
@@ -257,7 +315,7 @@ def test_wrong_weights_files_are_refused(tmp_path):
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="not written by fcn_jax"):
         load_weights(path)
-    with pytest.raises(ValueError, match="channels 'RGB' or 'BGR'"):
+    with pytest.raises(ValueError, match="channels 'RGB', 'BGR' or 'HHA'"):
         Preprocessing(channels="BGA", mean=(0.0, 0.0, 0.0))
 
 
@@ -290,7 +348,7 @@ def test_the_export_script_writes_what_the_reader_reads(tmp_path, monkeypatch, c
     spec.loader.exec_module(script)
     script.export("vgg16", "V1", str(tmp_path / "out.npz"))
     assert "1 arrays of Weights.V1" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="lacks features.0.bias; it has features.0.weight, met"):
+    with pytest.raises(ValueError, match="lacks features.0.bias; what is left of it is nothing"):
         read_torchvision(tmp_path / "out.npz")
 
 

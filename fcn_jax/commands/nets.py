@@ -38,7 +38,8 @@ class Row(NamedTuple):
     Attributes:
         recipe: module, e.g. experiments.voc_fcn8s.
         title: first line.
-        published: pixel accuracy, mean accuracy, mean IU and f.w. IU in percent, "" where not given.
+        published: pixel accuracy, mean accuracy, mean IU and f.w. IU in percent; "" where there is
+            none.
         ours: mean IU of our own run in percent, or "".
     """
 

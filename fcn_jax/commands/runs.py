@@ -75,6 +75,7 @@ def predict(
     /,
     out: Annotated[Path, tyro.conf.arg(help="folder for the results")] = Path("predictions"),
     step: int | None = None,
+    tile: int | Literal["auto"] | None = None,
 ) -> None:
     """Label images of any size: an index PNG in palette colours and an overlay for each.
 
@@ -83,9 +84,12 @@ def predict(
         images: images, or folders of them.
         out: folder for the results.
         step: a checkpoint; the best one by default.
+        tile: label images larger than memory by tiles of that many pixels to a side, or as large
+            as memory allows; the labels are the same, and no overlays are written.
     """
-    from fcn_jax.inference.folder import predict_files
+    from fcn_jax.inference.folder import predict_files, predict_large_files
     from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.tiling import TiledPredictor
     from fcn_jax.report.palette import class_palette
     from fcn_jax.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
@@ -100,15 +104,20 @@ def predict(
                 f"{run} takes several inputs ({', '.join(inputs)}), and files of one "
                 "image each are no match for it; use fcn_jax.inference.predictor.Predictor"
             )
-        predictor = Predictor(recipe.model, *run_variables(run, step))
+        palette = class_palette(recipe.train_set.num_classes)
+        variables = run_variables(run, step)
         first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
-        failures = predict_files(
-            predictor,
-            images,
-            out,
-            palette=class_palette(recipe.train_set.num_classes),
-            background=first not in ("background", "class 0"),
-        )
+        if tile is None:
+            failures = predict_files(
+                Predictor(recipe.model, *variables),
+                images,
+                out,
+                palette=palette,
+                background=first not in ("background", "class 0"),
+            )
+        else:
+            tiled = TiledPredictor(recipe.model, *variables, tile=tile)
+            failures = predict_large_files(tiled.predict_file, images, out, palette=palette)
         for failure in failures:
             print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
         print(f"predictions are in {out}")

@@ -49,6 +49,33 @@ def layer_arrays(
     return done
 
 
+def layer_blobs(layer: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The blobs of one layer, kernel and perhaps bias: `layer_arrays` backwards.
+
+    Args:
+        layer: as in `layer_arrays`.
+        arrays: its `kernel` and perhaps its `bias`.
+
+    Returns:
+        float32 arrays; an upsampling layer's is (c, c, rows, columns) always, as in the reference.
+
+    Raises:
+        ValueError: the layer has other arrays; batch norms do, and have no names in Caffe's nets.
+    """
+    if not {"kernel"} <= set(arrays) <= {"kernel", "bias"}:
+        raise ValueError(f"{layer} has {', '.join(arrays)}, which are no kernel and bias")
+    kernel = np.asarray(arrays["kernel"], np.float32)
+    if not layer.rsplit("/", 1)[-1].startswith("up"):
+        blob = kernel.transpose(3, 2, 0, 1)
+    elif kernel.ndim == 4:
+        blob = kernel.transpose(2, 3, 0, 1)
+    else:
+        blob = np.eye(kernel.shape[-1], dtype=np.float32)[..., None, None]
+        blob = blob * kernel.transpose(2, 0, 1)
+    bias = [np.asarray(arrays["bias"], np.float32)] if "bias" in arrays else []
+    return [np.ascontiguousarray(blob), *bias]
+
+
 def unexpected(layer: str, blobs: list[np.ndarray]) -> list[str]:
     """What is wrong with blobs that the net has no parameters for, as lines for a list.
 
@@ -74,9 +101,14 @@ def is_bilinear(blob: np.ndarray) -> bool:
     c, per_group, k = blob.shape[:3]
     if per_group not in (1, c):
         return False
-    taps = bilinear_filter(k)
     channels = np.eye(c) if per_group == c else np.ones((c, 1))
-    return bool(np.allclose(blob, channels[..., None, None] * np.outer(taps, taps), atol=1e-6))
+    return bool(np.allclose(blob, channels[..., None, None] * bilinear(k), atol=1e-6))
+
+
+def bilinear(kernel: int) -> np.ndarray:
+    """The bilinear kernel of one channel, (kernel, kernel)."""
+    taps = bilinear_filter(kernel)
+    return np.outer(taps, taps)
 
 
 def _convolution(layer: str, blob: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

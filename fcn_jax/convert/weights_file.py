@@ -16,7 +16,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from fcn_jax.files import write_atomically
-from fcn_jax.preprocessing import Preprocessing
+from fcn_jax.preprocessing import ByInput, Inputs, LogDepth, from_description
 
 FORMAT = "fcn_jax weights 1"
 
@@ -26,18 +26,20 @@ class Metadata:
     """What a weights file says about itself.
 
     Attributes:
-        architecture: the net, such as "VGG16".
-        num_classes: channels of its last layer.
+        architecture: the net, such as "VGG16" for this classifier, or "FCN".
+        num_classes: channels of its last layer, by name where it has several.
         preprocessing: what its first layer expects.
         source: where the weights are from, in words.
         source_sha256: checksum of the file they were read from, or "".
+        net: the whole net as text, or "" for a classifier.
     """
 
     architecture: str
-    num_classes: int
-    preprocessing: Preprocessing
+    num_classes: int | dict[str, int]
+    preprocessing: Inputs
     source: str
     source_sha256: str = ""
+    net: str = ""
 
 
 def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -> None:
@@ -61,6 +63,10 @@ def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in flat.items()}
     # One entry only: safetensors keeps no order of entries, and equal weights are equal files.
     about = {"format": FORMAT, **dataclasses.asdict(metadata)}
+    about["preprocessing"] = describe_preprocessing(metadata.preprocessing)
+    if not metadata.net:
+        del about["net"]
+    # As bytes: safetensors' own files can be read by their owner only.
     content = safetensors.numpy.save(arrays, {"fcn_jax": json.dumps(about)})
     write_atomically(path, lambda part: part.write_bytes(content))
 
@@ -85,31 +91,68 @@ def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[s
         raise ValueError(
             f"there is no weights file {path}. weights/README.md says how to make each."
         )
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            fields = json.loads((file.metadata() or {}).get("fcn_jax", "{}"))
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{path} is no complete .safetensors file ({error}). Make or copy it again."
-        ) from error
+    flat, text = read_safetensors(path)
+    fields = json_object(text)
     found = fields.pop("format", None)
     if found != FORMAT:
         raise ValueError(
             f"{path} was not written by fcn_jax: expected format {FORMAT!r}, found {found!r}."
             " Convert it with `python -m fcn_jax convert`."
         )
-    lists = fields.pop("preprocessing")
-    preprocessing = Preprocessing(
-        channels=lists["channels"], mean=tuple(lists["mean"]), std=tuple(lists["std"])
-    )
-    metadata = Metadata(preprocessing=preprocessing, **fields)
+    try:
+        preprocessing = read_preprocessing(fields.pop("preprocessing"))
+        metadata = Metadata(preprocessing=preprocessing, **fields)
+        variables = traverse_util.unflatten_dict(flat, sep="/")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: what it says about itself is damaged ({error!r}).") from error
     if architecture not in (None, metadata.architecture):
         raise ValueError(
             f"{path} holds weights of {metadata.architecture}; expected {architecture}."
             " Choose the file that belongs to the trunk."
         )
-    return traverse_util.unflatten_dict(flat, sep="/"), metadata
+    return variables, metadata
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """All arrays of a `.safetensors` file, and the text under `fcn_jax`, or "".
+
+    Raises:
+        ValueError: the file is missing, damaged or of another kind.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get("fcn_jax", "")
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no complete .safetensors file ({error}). Make or copy it again."
+        ) from error
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; an empty one where the text is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def describe_preprocessing(value: Inputs) -> dict[str, Any]:
+    """A preprocessing as JSON; without a class where it is that of one image in colours."""
+    if isinstance(value, ByInput):
+        inputs = {
+            name: {"class": type(of).__name__, **describe_preprocessing(of)}
+            for name, of in value.inputs.items()
+        }
+        return {"class": "ByInput", "inputs": inputs}
+    kind = {"class": "LogDepth"} if isinstance(value, LogDepth) else {}
+    return kind | dataclasses.asdict(value)
+
+
+def read_preprocessing(described: Mapping[str, Any]) -> Inputs:
+    """What `describe_preprocessing` wrote."""
+    return from_description({"class": "Preprocessing", **described})
 
 
 def sha256(path: Path) -> str:

@@ -108,6 +108,37 @@ def predict_files(
     return failures
 
 
+def predict_large_files(
+    predict_file: Callable[..., Path],
+    paths: Iterable[Path | str],
+    out: Path | str,
+    *,
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
+) -> list[Failure]:
+    """As `predict_files`, for images that need not fit into memory; no overlays are written.
+
+    Args:
+        predict_file: reads an image file and writes its label, `TiledPredictor.predict_file`.
+        paths: image files and folders.
+        out: folder for `NAME.png`.
+        palette: colours by label.
+
+    Returns:
+        What could not be read, with the reason; the rest is done.
+
+    Raises:
+        ValueError: if `out` is one of the folders to read or lies in one.
+    """
+    out = Path(out)
+    images, failures = _expand([Path(p) for p in paths], out)
+    for path, name in zip(images, _names(images, out), strict=True):
+        try:
+            predict_file(path, out / f"{name}.png", palette=palette)
+        except _UNREADABLE as error:
+            failures.append(Failure(path, f"{type(error).__name__}: {error}"))
+    return failures
+
+
 def _expand(paths: list[Path], out: Path) -> tuple[list[Path], list[Failure]]:
     """Files to read, folders replaced by the images in them, each file once."""
     images, failures = {}, []

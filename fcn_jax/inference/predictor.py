@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from fcn_jax.compiling import jit
 
@@ -98,7 +98,7 @@ class Predictor:
         self._scores = jit(scores)
         self._label = jit(lambda *args: jax.tree.map(best_class, scores(*args)))
 
-    def __call__(self, image: Image) -> UInt8[np.ndarray, "h w"] | dict[str, np.ndarray]:
+    def __call__(self, image: Image) -> Any:
         """Predicts the class of every pixel.
 
         Args:
@@ -114,7 +114,7 @@ class Predictor:
         """
         return self._run(self._label, image)
 
-    def scores(self, image: Image) -> Float32[np.ndarray, "h w k"] | dict[str, np.ndarray]:
+    def scores(self, image: Image) -> Any:
         """Predicts the scores of every class at every pixel.
 
         Args:

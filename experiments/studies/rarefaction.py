@@ -1,0 +1,92 @@
+"""Filter rarefaction (à trous) equals shift-and-stitch, at a fraction of its cost.
+
+Source: FCN papers, section 3.2: with a layer's stride taken out and every later filter enlarged by
+it, layer by layer until no subsampling is left, the net gives the output of shift-and-stitch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from experiments.studies import costs, save_chart
+from experiments.studies.shift_and_stitch import MAPS, own_map, trunk_and_image, upsampled
+from fcn_jax.dense import margin, rarefied_map, shift_and_stitch
+
+
+def largest_differences(
+    trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str
+) -> tuple[float, float]:
+    """The rarefied map against shift-and-stitch from the margin on, and against the trunk itself.
+
+    Returns:
+        Largest absolute differences over the map's largest absolute value; the second is over all
+        cells at multiples of the stride, those at the borders included.
+    """
+
+    def maps(variables: Any, images: Any) -> Any:
+        return (
+            rarefied_map(trunk, variables, images, at=at),
+            shift_and_stitch(trunk, variables, images, at=at),
+            own_map(trunk, variables, images, at),
+        )
+
+    spread, stitched, own = jax.jit(maps)(variables, images)
+    largest, m = jnp.abs(spread.values).max(), margin(own.grid, getattr(trunk, "ring", 0))
+    f = int(own.grid.stride)
+    both = jnp.abs(spread.values - stitched.values)[:, m:, m:].max(initial=0)
+    alone = jnp.abs(spread.values[:, ::f, ::f] - own.values).max()
+    return float(both / largest), float(alone / largest)
+
+
+def main(
+    image: Path,
+    weights: Path = Path("weights/squeezenet1_0.safetensors"),
+    out: Path = Path("runs/studies"),
+    size: int = 96,
+    repeats: int = 3,
+) -> None:
+    """Both dense ways against each other and against plain upsampling.
+
+    Args:
+        image: a photograph.
+        weights: SqueezeNet's (weights/README.md).
+        out: folder for the plot.
+        size: the photograph is resized to this many rows and columns.
+        repeats: timed runs of each program; medians are shown.
+    """
+    trunk, variables, pixels = trunk_and_image(weights, image, size)
+    print("           largest difference from     operations x     time x            memory x")
+    print(
+        "map    f   stitched     the trunk   stitched    rare  stitched    rare  stitched    rare"
+    )
+    lines: dict[str, list[float | None]] = {"stitched": [], "rarefied": []}
+    for at, f in MAPS.items():
+        programs = {
+            "plain": lambda v, x, at=at: upsampled(trunk, v, x, at),
+            "stitched": lambda v, x, at=at: shift_and_stitch(trunk, v, x, at=at),
+            "rarefied": lambda v, x, at=at: rarefied_map(trunk, v, x, at=at),
+        }
+        plain, stitched, rare = costs(programs, variables, pixels, repeats=repeats)
+        differences = largest_differences(trunk, variables, pixels, at)
+        times = [cost.seconds / plain.seconds for cost in (stitched, rare)]
+        memory = [cost.memory / plain.memory for cost in (stitched, rare)]
+        for line, value in zip(lines.values(), times, strict=True):
+            line.append(value)
+        print(
+            f"{at:6}{f:3}{differences[0]:11.1e}{differences[1]:14.1e}{f * f:11}"
+            f"{rare.flops / plain.flops:8.1f}{times[0]:10.1f}{times[1]:8.1f}"
+            f"{memory[0]:10.1f}{memory[1]:8.1f}"
+        )
+    title = "time over plain upsampling, by stride"
+    ticks = [str(f) for f in MAPS.values()]
+    print(save_chart(out / "rarefaction.svg", title, ticks, lines))
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

@@ -1,0 +1,113 @@
+"""Dense maps by shift-and-stitch: what they cost, and how far bilinear upsampling is from them.
+
+Source: FCN papers, section 3.2: f² shifted copies of the image, their outputs interlaced. "Simply
+upsampling" replaced it there (section 3.3), since interpolation within the net learns to make up
+for what it leaves out; no numbers are given.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image
+
+from experiments.studies import costs, save_chart
+from fcn_jax.convert.weights_file import load_weights
+from fcn_jax.data.files import read_image
+from fcn_jax.dense import shift_and_stitch
+from fcn_jax.fcn import upsampling_kernel
+from fcn_jax.feature_map import FeatureMap, overlap
+from fcn_jax.inputs import as_image
+from fcn_jax.trunks import SqueezeNet
+from fcn_jax.upsampling import BilinearUpsampling
+
+MAPS = {"pool1": 4, "pool4": 8, "fire9": 16}
+"""Maps of SqueezeNet and their strides."""
+
+
+def own_map(trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str) -> Any:
+    """The map as the trunk itself has it."""
+    ringed = as_image(images, None, jnp.float32).replace(ring=getattr(trunk, "ring", 0))
+    maps: Any = trunk.apply(variables, ringed, train=False)
+    return maps[at]
+
+
+def upsampled(
+    trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str
+) -> FeatureMap:
+    """The map, bilinearly upsampled to a stride of 1."""
+    coarse = own_map(trunk, variables, images, at)
+    factor, kernel = upsampling_kernel(coarse, as_image(images, None, jnp.float32))
+    fine: Any = BilinearUpsampling(factor, kernel, name="upscore").apply({}, coarse)
+    return fine
+
+
+def trunk_and_image(weights: Path, image: Path, size: int) -> tuple[Any, Any, Any]:
+    """SqueezeNet with its smallest ring, its variables, and the photograph at `size` x `size`.
+
+    Raises:
+        ValueError: a file is missing, or is no image or no weights.
+    """
+    variables, about = load_weights(weights)
+    resized = np.asarray(Image.fromarray(read_image(image)).resize((size, size)))
+    preprocess: Any = about.preprocessing
+    pixels = preprocess(jnp.asarray(resized[None]))
+    return SqueezeNet(aligned=True), {"params": variables["params"]["trunk"]}, pixels
+
+
+def interpolation_error(dense: FeatureMap, plain: FeatureMap) -> float:
+    """Mean absolute difference where both are, over the dense map's mean absolute deviation.
+
+    0 where interpolation finds every cell, about 1 where it finds no more than the mean.
+    """
+    shared = overlap(dense, plain)
+    (i, j), (h, w) = shared.starts, shared.shape
+    a, b = dense.values[:, i : i + h, i : i + w], plain.values[:, j : j + h, j : j + w]
+    spread = jnp.abs(a - a.mean((0, 1, 2))).mean()
+    return float(jnp.abs(a - b).mean() / spread)
+
+
+def main(
+    image: Path,
+    weights: Path = Path("weights/squeezenet1_0.safetensors"),
+    out: Path = Path("runs/studies"),
+    size: int = 96,
+    repeats: int = 3,
+) -> None:
+    """What f² shifted copies cost, against one run and bilinear upsampling.
+
+    Args:
+        image: a photograph.
+        weights: SqueezeNet's (weights/README.md).
+        out: folder for the plot.
+        size: the photograph is resized to this many rows and columns.
+        repeats: timed runs of each program; medians are shown.
+    """
+    trunk, variables, pixels = trunk_and_image(weights, image, size)
+    print("map     stride  copies  time x  memory x  error of bilinear upsampling")
+    ratios = []
+    for at, f in MAPS.items():
+        programs = {
+            "plain": lambda v, x, at=at: upsampled(trunk, v, x, at),
+            "dense": lambda v, x, at=at: shift_and_stitch(trunk, v, x, at=at),
+        }
+        plain, dense = costs(programs, variables, pixels, repeats=repeats)
+        found = [jax.jit(program)(variables, pixels) for program in programs.values()]
+        error = interpolation_error(found[1], found[0])
+        ratios.append(dense.seconds / plain.seconds)
+        memory = dense.memory / plain.memory
+        print(f"{at:8}{f:6}{f * f:8}{ratios[-1]:8.1f}{memory:10.2f}{error:10.2f}")
+    path = out / "shift_and_stitch.svg"
+    lines = {"measured": ratios, "copies": [float(f * f) for f in MAPS.values()]}
+    title = "time of shift-and-stitch over plain upsampling, by stride"
+    print(save_chart(path, title, [str(f) for f in MAPS.values()], lines))
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)
