@@ -1,12 +1,25 @@
 """Other people's file formats, written by hand: what the readers of `fcn_jax.convert` read."""
 
+import contextlib
 import io
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+@contextlib.contextmanager
+def little_memory(most=1 << 20):
+    """Fails where more bytes are taken inside, numpy's included."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
 
 
 def varint(number):

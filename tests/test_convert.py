@@ -3,11 +3,11 @@ import importlib.util
 import io
 import json
 import sys
-import tracemalloc
 import types
 import zipfile
 from pathlib import Path
 
+import foreign_files
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -275,11 +275,14 @@ def test_an_npz_cannot_announce_more_than_it_holds(tmp_path):
         content = content.getvalue() + bytes(24)
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
             file.writestr("a/w.npy", content)
-        tracemalloc.start()
-        with pytest.raises(ValueError, match="a.npz is no complete .npz"):
+        message = "a.npz is no complete .*(in 24 bytes|no plain array)"
+        with foreign_files.little_memory(), pytest.raises(ValueError, match=message):
             convert("caffe", tmp_path / "a.npz", tmp_path / "out.safetensors")
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20
-        tracemalloc.stop()
+    # A few bytes of this kind can ask for a dictionary of gigabytes; numpy writes none of it.
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a/w.npy", bytes(1000))
+    with pytest.raises(ValueError, match=r"a.npz is no complete .*1000 bytes in"):
+        convert("caffe", tmp_path / "a.npz", tmp_path / "out.safetensors")
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
