@@ -51,6 +51,8 @@ class FCN(nn.Module):
             fusion: FCN papers, section 5, NYUDv2). Empty: one array.
         border_skipping: do not compute what the image does not decide (see `fcn_jax.border`); the
             same function, faster with a wide ring.
+        row_tiles: training, evaluation and prediction take the scores a few rows at a time (see
+            `fcn_jax.coarse`); the same function in less memory.
     """
 
     trunk: nn.Module
@@ -62,6 +64,7 @@ class FCN(nn.Module):
     dtype: Any = jnp.float32
     inputs: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
     border_skipping: bool = True
+    row_tiles: bool = True
 
     def __post_init__(self):
         # A net is a configuration, which is hashed and compared; the order of its inputs counts.
@@ -77,7 +80,8 @@ class FCN(nn.Module):
         sizes: Int[Array, "b 2"] | None = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b h w k"] | dict[str, Float[Array, "b h w _"]]:
+        upsample: bool = True,
+    ) -> Any:
         """Scores of every class at every pixel.
 
         Args:
@@ -86,9 +90,12 @@ class FCN(nn.Module):
             sizes: true rows and columns of each image on the shared canvas; None where every
                 image fills it.
             train: apply dropout (random stream `dropout`) and update batch statistics.
+            upsample: False for scores that are not upsampled yet (`fcn_jax.coarse.CoarseScores`),
+                which the losses take.
 
         Returns:
-            float32 scores, by name where `num_classes` is; zero outside the true sizes.
+            float32 scores `(b, h, w, k)`, by name where `num_classes` is; zero outside the true
+            sizes.
 
         Raises:
             ValueError: an unknown skip, or maps that cannot be lined up; the layers are named.
@@ -100,13 +107,20 @@ class FCN(nn.Module):
         maps = self.trunk(ringed, train=train)
         self._check_skips(maps)
         if isinstance(self.num_classes, int):
-            return self._head(maps, image, self.num_classes, "")
+            return self._head(maps, image, self.num_classes, "", upsample)
         return {
-            name: self._head(maps, image, classes, f"_{name}")
+            name: self._head(maps, image, classes, f"_{name}", upsample)
             for name, classes in self.num_classes.items()
         }
 
-    def _head(self, maps: dict[str, FeatureMap], image: FeatureMap, classes: int, tail: str) -> Any:
+    def _head(
+        self,
+        maps: dict[str, FeatureMap],
+        image: FeatureMap,
+        classes: int,
+        tail: str,
+        upsample: bool,
+    ) -> Any:
         """Scores of one head; `tail` ends the names of its layers."""
         x = self._score(next(reversed(maps.values())), classes, f"score_fr{tail}")
         last = ""
@@ -124,13 +138,18 @@ class FCN(nn.Module):
         factor, kernel = upsampling_kernel(x, image)
         # Caffe's names; "upscore2" is the first skip's.
         final = f"upscore{factor}" if last and factor != 2 else "upscore"
-        x = self.final_upsampling(factor, kernel, name=f"{final}{tail}")(x)
-        shared = overlap(x, image)
+        layer = self.final_upsampling(factor, kernel, name=f"{final}{tail}")
+        full = layer.outline(x)
+        shared = overlap(full, image)
         if shared.starts[1] or shared.shape != image.shape:
             raise ValueError(
-                f"{x.name} ({x.shape[0]}x{x.shape[1]} from pixel {x.grid.offset} on) does not "
-                f"cover the image ({image.shape[0]}x{image.shape[1]}); give the trunk a larger ring"
+                f"{full.name} ({full.shape[0]}x{full.shape[1]} from pixel {full.grid.offset} on) "
+                f"does not cover the image ({image.shape[0]}x{image.shape[1]}); give the trunk a "
+                "larger ring"
             )
+        if not upsample:
+            return layer.later(x, shared.starts[0], image.shape, image.size)
+        x = layer(x)
         return Crop(shared.starts[0], shared.shape, name=f"score{tail}")(x, image.size).values
 
     def _score(self, x: FeatureMap, classes: int, name: str) -> FeatureMap:

@@ -1,12 +1,14 @@
 """Nets with several inputs that are scored apart and averaged."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
+from fcn_jax.coarse import CoarseScores, is_coarse
 from fcn_jax.fcn import FCN, Classes
 from fcn_jax.inputs import check_inputs
 
@@ -38,6 +40,11 @@ class LateFusion(nn.Module):
         return next(iter(self.streams.values())).num_classes
 
     @property
+    def row_tiles(self) -> bool:
+        """Whether every stream's scores may be upsampled after their mean is taken."""
+        return all(net.row_tiles for net in self.streams.values())
+
+    @property
     def inputs(self) -> tuple[tuple[str, int], ...]:
         """Name and channels of each input."""
         return tuple((name, 3) for name in self.streams)
@@ -49,12 +56,22 @@ class LateFusion(nn.Module):
         sizes: Int[Array, "b 2"] | None = None,
         *,
         train: bool = False,
-    ) -> Float[Array, "b h w k"] | dict[str, Float[Array, "b h w _"]]:
-        """Scores as each stream gives them.
+        upsample: bool = True,
+    ) -> Any:
+        """Scores as each stream gives them; `(b, h, w, k)`, by name, or coarse (see `FCN`).
 
         Raises:
             ValueError: an input is missing or unknown.
         """
         check_inputs(images, dict(self.inputs))
-        scores = [net(images[name], sizes, train=train) for name, net in self.streams.items()]
-        return jax.tree.map(lambda *s: sum(s) / len(s), *scores)
+        scores = [
+            net(images[name], sizes, train=train, upsample=upsample)
+            for name, net in self.streams.items()
+        ]
+        return jax.tree.map(_mean, *scores, is_leaf=is_coarse)
+
+
+def _mean(*scores: Any) -> Any:
+    if isinstance(scores[0], CoarseScores):
+        return CoarseScores.mean(scores)
+    return sum(scores) / len(scores)

@@ -12,9 +12,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int, Integer
 
+from fcn_jax.coarse import CoarseScores, loss_over_tiles
+
+Scores = Float[Array, "b h w k"] | CoarseScores
 IGNORE = 255
 """The label that says nothing: void borders, unlabelled pixels, and padding. Source: the VOC
 annotation, and `ignore_label: 255` in every `net.py` of the reference."""
@@ -41,11 +45,12 @@ class Normalization(enum.Enum):
 
 
 def softmax_loss(
-    scores: Float[Array, "b h w k"],
+    scores: Scores,
     labels: Integer[Array, "b h w"],
     *,
     normalization: Normalization,
     sizes: Int[Array, "b 2"] | None = None,
+    offsets: Float[np.ndarray, " k"] | float = 0.0,
 ) -> Float[Array, ""]:
     """Cross-entropy of the softmax over classes, in float32 whatever the type of `scores`.
 
@@ -56,12 +61,15 @@ def softmax_loss(
     find such labels first.
 
     Args:
-        scores: unnormalised log-probabilities (batch, rows, columns, classes).
+        scores: unnormalised log-probabilities (batch, rows, columns, classes), or what a net gives
+            with `upsample=False`: the loss and its gradient are then found in tiles of a few rows,
+            and scores of every pixel are never all there.
         labels: class 0..k-1 of each pixel, or 255, which is ignored.
         normalization: what the sum is divided by.
         sizes: rows and columns of each image where the batch shares a canvas; pixels outside are
             ignored whatever their label, and count neither for FULL nor, where an image has no
             pixel at all, for BATCH.
+        offsets: added to the scores of each class.
 
     Returns:
         The loss in nats, a float32 scalar.
@@ -74,11 +82,11 @@ def softmax_loss(
     Differs: Caffe caps the loss of one pixel at -ln(FLT_MIN) = 87.3 (its gradient is not capped);
     here the logarithm is exact.
     """
-    return _reduce(jax.nn.logsumexp, scores, labels, normalization, sizes)
+    return _reduce(jax.nn.logsumexp, scores, labels, normalization, sizes, offsets)
 
 
 def sigmoid_loss(
-    scores: Float[Array, "b h w k"],
+    scores: Scores,
     labels: Integer[Array, "b h w"],
     *,
     normalization: Normalization,
@@ -87,7 +95,7 @@ def sigmoid_loss(
     """Cross-entropy of one sigmoid per class against the one-hot label, summed over classes.
 
     Args:
-        scores: one logit per class (batch, rows, columns, classes).
+        scores: one logit per class (batch, rows, columns, classes), or coarse scores.
         labels: class 0..k-1 of each pixel, or 255, which is ignored.
         normalization: what the sum is divided by; pixels are counted, not pixels times classes.
         sizes: rows and columns of each image where the batch shares a canvas.
@@ -106,22 +114,25 @@ def sigmoid_loss(
     )
 
 
-def _reduce(partition, scores, labels, normalization, sizes):
+def _reduce(partition, scores, labels, normalization, sizes, offsets=0.0):
     """`(Σ partition(scores) - scores[label]) / divisor` over the labelled pixels."""
     _check(scores, labels, normalization, sizes)
     b, h, w, k = scores.shape
-    scores = scores.astype(jnp.float32)
     labels = labels.astype(jnp.int32)
     if sizes is not None:
         rows = jnp.arange(h)[:, None] < sizes[:, 0, None, None]
         columns = jnp.arange(w)[None, :] < sizes[:, 1, None, None]
         labels = jnp.where(rows & columns, labels, IGNORE)
 
-    # A comparison instead of a gather: it fuses, and its gradient is no scatter.
-    picked = jnp.sum(jnp.where(jnp.arange(k) == labels[..., None], scores, 0.0), axis=-1)
-    valid = labels != IGNORE
-    picked = jnp.where(((labels >= 0) & (labels < k)) | ~valid, picked, jnp.nan)
-    total = jnp.sum(jnp.where(valid, partition(scores, axis=-1) - picked, 0.0))
+    def term(scores: Array, labels: Array) -> Array:
+        scores = scores.astype(jnp.float32) + offsets
+        # A comparison instead of a gather: it fuses, and its gradient is no scatter.
+        picked = jnp.sum(jnp.where(jnp.arange(k) == labels[..., None], scores, 0.0), axis=-1)
+        valid = labels != IGNORE
+        picked = jnp.where(((labels >= 0) & (labels < k)) | ~valid, picked, jnp.nan)
+        return jnp.sum(jnp.where(valid, partition(scores, axis=-1) - picked, 0.0))
+
+    total = loss_over_tiles(term, scores, labels)
 
     match normalization:
         case Normalization.SUM:
@@ -129,7 +140,7 @@ def _reduce(partition, scores, labels, normalization, sizes):
         case Normalization.BATCH:
             count = b if sizes is None else jnp.sum(jnp.all(sizes > 0, axis=1))
         case Normalization.VALID:
-            count = jnp.sum(valid)
+            count = jnp.sum(labels != IGNORE)
         case Normalization.FULL:
             count = b * h * w if sizes is None else jnp.sum(jnp.prod(sizes, axis=1))
     return total / jnp.maximum(jnp.float32(count), 1.0)
@@ -137,7 +148,7 @@ def _reduce(partition, scores, labels, normalization, sizes):
 
 def _check(scores, labels, normalization, sizes):
     """Raises ValueError unless the arguments belong together; see the callers."""
-    if scores.ndim != 4 or labels.shape != scores.shape[:3]:
+    if len(scores.shape) != 4 or labels.shape != scores.shape[:3]:
         raise ValueError(
             "a loss needs scores (batch, rows, columns, classes) and labels (batch, rows, columns)"
             f" of the same pixels; found scores {scores.shape} and labels {labels.shape}."
@@ -205,8 +216,12 @@ class Softmax:
                     f"the prior has {len(self.prior)} classes, the scores {scores.shape[-1]};"
                     " count the classes of the data set that is trained on."
                 )
-            scores = scores + self.adjustment * jnp.log(jnp.asarray(self.prior, jnp.float32))
-        return softmax_loss(scores, labels, normalization=self.normalization, sizes=sizes)
+            offsets = self.adjustment * np.log(np.asarray(self.prior, np.float32))
+        else:
+            offsets = 0.0
+        return softmax_loss(
+            scores, labels, normalization=self.normalization, sizes=sizes, offsets=offsets
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from fcn_jax.border import whole
+from fcn_jax.coarse import CoarseScores
 from fcn_jax.feature_map import FeatureMap
 from fcn_jax.ops import bilinear_filter, transposed_conv, upsample_axis
+
+_ALL = slice(None)
 
 
 class Upsampling(nn.Module):
@@ -22,17 +26,48 @@ class Upsampling(nn.Module):
     factor: int
     kernel: int
 
-    def upsample(self, values: Any, size: Any) -> Any:
-        """`(b, h, w, c)` to `(b, factor * (h - 1) + kernel, ..., c)`."""
+    @nn.compact
+    def weights(self, channels: int) -> Any:
+        """What is learned; None for a fixed kernel."""
+        return None
+
+    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+        """`(b, h, w, c)` to these rows and columns of `(b, factor * (h - 1) + kernel, ..., c)`."""
         raise NotImplementedError
 
-    @nn.compact
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The finer map; its grid follows."""
-        x = whole(x)
+    def share(self, cells: int, true: Any) -> Any:
+        """What the result is divided by along an axis, `(b or 1, factor * (cells - 1) + kernel)`.
+
+        None for nothing. `true` is each image's own number of cells, int32 `(b,)`, or None.
+        """
+        return None
+
+    def outline(self, x: FeatureMap) -> FeatureMap:
+        """The finer map without its values, which are only a shape and a type."""
         size = None if x.size is None else (x.size - 1) * self.factor + self.kernel
         grid = x.grid.transposed(self.kernel, self.factor)
-        return FeatureMap(self.upsample(x.values, x.size), size, grid, 0, self.name or "")
+        h, w = (self.factor * (n - 1) + self.kernel for n in x.shape)
+        values = jax.ShapeDtypeStruct((x.values.shape[0], h, w, x.channels), x.values.dtype)
+        return FeatureMap(values, size, grid, 0, self.name or "")
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The finer map; its grid follows."""
+        full = self.outline(x)
+        return full.replace(values=self.later(x, 0, full.shape, None).dense())
+
+    def later(self, x: FeatureMap, start: int, pixels: tuple[int, int], sizes: Any) -> CoarseScores:
+        """The scores of an image of `pixels` rows and columns, not upsampled yet.
+
+        Args:
+            x: coarse scores.
+            start: row and column of the finer map at which the image begins.
+            pixels: rows and columns of the image's canvas.
+            sizes: true rows and columns of each image, or None.
+        """
+        x = whole(x)
+        layer = type(self)(self.factor, self.kernel, parent=None)
+        weights = self.weights(x.channels)
+        return CoarseScores(x.values, weights, x.size, sizes, layer, start, pixels)
 
 
 class BilinearUpsampling(Upsampling):
@@ -43,10 +78,11 @@ class BilinearUpsampling(Upsampling):
     Source: shelhamer/fcn.berkeleyvision.org surgery.py, interp and upsample_filt.
     """
 
-    def upsample(self, values: Any, size: Any) -> Any:
+    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
         """Row by row, then column by column."""
         taps = bilinear_filter(self.kernel)
-        return upsample_axis(upsample_axis(values, taps, self.factor, 1), taps, self.factor, 2)
+        tall = upsample_axis(values, taps, self.factor, 1)[:, rows]
+        return upsample_axis(tall, taps, self.factor, 2)[:, :, columns]
 
 
 class NormalizedUpsampling(BilinearUpsampling):
@@ -56,17 +92,11 @@ class NormalizedUpsampling(BilinearUpsampling):
     to the edge; without the padded ring the borders of the image would fade to zero otherwise.
     """
 
-    def upsample(self, values: Any, size: Any) -> Any:
-        """Bilinear interpolation divided by the share of the taps inside the true extent."""
-        out = super().upsample(values, size)
-        for axis in (1, 2):
-            n = values.shape[axis]
-            met = jnp.ones((1, n)) if size is None else jnp.arange(n) < size[:, axis - 1, None]
-            met = met.astype(jnp.float32)
-            share = upsample_axis(met, bilinear_filter(self.kernel), self.factor, 1)
-            share = jnp.where(share > 0, share, 1).astype(out.dtype)
-            out = out / (share[:, :, None, None] if axis == 1 else share[:, None, :, None])
-        return out
+    def share(self, cells: int, true: Any) -> Any:
+        """The share of the taps inside the true extent; 1 where there is none."""
+        met = jnp.ones((1, cells)) if true is None else jnp.arange(cells) < true[:, None]
+        share = upsample_axis(met.astype(jnp.float32), bilinear_filter(self.kernel), self.factor, 1)
+        return jnp.where(share > 0, share, 1)
 
 
 class LearnedUpsampling(Upsampling):
@@ -79,15 +109,19 @@ class LearnedUpsampling(Upsampling):
     README speaks of one kernel per class.
     """
 
-    def upsample(self, values: Any, size: Any) -> Any:
-        """Transposed convolution, channel by channel."""
+    @nn.compact
+    def weights(self, channels: int) -> Any:
+        """The kernel, `(kernel, kernel, c)`."""
 
         def init(key: Any, shape: tuple[int, ...]) -> Any:
             filt = bilinear_filter(self.kernel)
             return jnp.broadcast_to(jnp.asarray(np.outer(filt, filt))[..., None], shape)
 
-        kernel = self.param("kernel", init, (self.kernel, self.kernel, values.shape[-1]))
-        return transposed_conv(values, kernel.astype(values.dtype), self.factor)
+        return self.param("kernel", init, (self.kernel, self.kernel, channels))
+
+    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+        """Transposed convolution, channel by channel."""
+        return transposed_conv(values, weights.astype(values.dtype), self.factor)[:, rows, columns]
 
 
 class DenseUpsampling(Upsampling):
@@ -97,21 +131,25 @@ class DenseUpsampling(Upsampling):
     `LearnedUpsampling`); this is the reference's `Deconvolution` with `group: 1`.
     """
 
-    def upsample(self, values: Any, size: Any) -> Any:
-        """Transposed convolution."""
+    @nn.compact
+    def weights(self, channels: int) -> Any:
+        """The kernel, `(kernel, kernel, c, c)`."""
 
         def init(key: Any, shape: tuple[int, ...]) -> Any:
             filt = bilinear_filter(self.kernel)
             return jnp.asarray(np.outer(filt, filt)[..., None, None] * np.eye(shape[-1]), "float32")
 
-        c = values.shape[-1]
-        kernel = self.param("kernel", init, (self.kernel, self.kernel, c, c))
+        return self.param("kernel", init, (self.kernel, self.kernel, channels, channels))
+
+    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+        """Transposed convolution."""
         k = self.kernel
-        return lax.conv_general_dilated(
+        full = lax.conv_general_dilated(
             values,
-            kernel[::-1, ::-1].astype(values.dtype),
+            weights[::-1, ::-1].astype(values.dtype),
             (1, 1),
             ((k - 1, k - 1), (k - 1, k - 1)),
             lhs_dilation=(self.factor, self.factor),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
+        return full[:, rows, columns]

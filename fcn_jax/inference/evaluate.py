@@ -12,8 +12,9 @@ from flax.core import FrozenDict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Int64
 
+from fcn_jax.coarse import scores_of, sum_over_tiles
 from fcn_jax.compiling import jit
-from fcn_jax.inference.predictor import Preprocess, dense_scores
+from fcn_jax.inference.predictor import Preprocess
 from fcn_jax.metrics import confusion_matrix
 
 Matrices = Int64[np.ndarray, "k k"] | dict[str, Int64[np.ndarray, "_ _"]]
@@ -99,18 +100,22 @@ def _count(
 ) -> Any:
     """The int32 confusion matrix of one batch, for each output."""
 
-    def count(k: int, labels: Array, scores: Array) -> Array:
+    def count(k: int, labels: Array, scores: Any) -> Array:
         if scores.shape != (*labels.shape, k):
             raise ValueError(
                 f"evaluate: expected scores {(*labels.shape, k)} for labels of {k} classes, found "
                 f"{scores.shape}. Give the network and the data set the same number of classes."
             )
-        counts = confusion_matrix(labels, jnp.argmax(scores, axis=-1), k)
+
+        def of_rows(scores: Array, labels: Array) -> Array:
+            return confusion_matrix(labels, jnp.argmax(scores, axis=-1), k)
+
+        counts = sum_over_tiles(of_rows, scores, labels)
         if replicated is None:
             return counts
         return jax.lax.with_sharding_constraint(counts, replicated)
 
-    scores = dense_scores(net, preprocess, variables, images, sizes)
+    scores = scores_of(net, variables, preprocess(images, sizes), sizes=sizes)
     return jax.tree.map(count, _classes(num_classes), labels, scores)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from fcn_jax.coarse import CoarseScores, best_classes, is_coarse, scores_of
 from fcn_jax.compiling import jit
 
 Preprocess = Callable[[Any, Any], Any]
@@ -41,11 +42,11 @@ def dense_scores(
     return net.apply(variables, preprocess(images, sizes), sizes=sizes)
 
 
-def best_class(scores: Float[Array, "b h w k"]) -> UInt8[Array, "b h w"]:
+def best_class(scores: Float[Array, "b h w k"] | CoarseScores) -> UInt8[Array, "b h w"]:
     """The class of the highest score, the first of equals.
 
     Args:
-        scores: (b, h, w, k).
+        scores: (b, h, w, k), or coarse scores, which are upsampled a few rows at a time.
 
     Returns:
         uint8 labels (b, h, w), 0..k-1.
@@ -58,7 +59,17 @@ def best_class(scores: Float[Array, "b h w k"]) -> UInt8[Array, "b h w"]:
             f"labels are uint8 and 255 means ignore: expected at most {_MOST_CLASSES} classes, "
             f"found {scores.shape[-1]}. Take the scores and choose a wider label yourself."
         )
-    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    return best_classes(scores).astype(jnp.uint8)
+
+
+def labels_of(net: nn.Module, preprocess: Preprocess, variables: Any, images: Any, sizes: Any):
+    """Labels of a batch of images, uint8 (b, h, w), by name of several outputs; as `dense_scores`.
+
+    Raises:
+        ValueError: if there are more than 255 classes.
+    """
+    scores = scores_of(net, variables, preprocess(images, sizes), sizes=sizes)
+    return jax.tree.map(best_class, scores, is_leaf=is_coarse)
 
 
 class Predictor:
@@ -96,7 +107,7 @@ class Predictor:
             return dense_scores(net, preprocess, variables, images, sizes)
 
         self._scores = jit(scores)
-        self._label = jit(lambda *args: jax.tree.map(best_class, scores(*args)))
+        self._label = jit(lambda *args: labels_of(net, preprocess, *args))
 
     def __call__(self, image: Image) -> Any:
         """Predicts the class of every pixel.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from fcn_jax.compiling import jit
-from fcn_jax.inference.predictor import Predictor, Preprocess, best_class, dense_scores
+from fcn_jax.inference.predictor import Predictor, Preprocess, labels_of
 from fcn_jax.inference.spans import Span, reach, shapes, spans
 from fcn_jax.inference.strips import read_strips, rolling, write_strips
 from fcn_jax.report.palette import voc_palette
@@ -170,9 +170,7 @@ class TiledPredictor:
 def tile_memory(net: nn.Module, variables: Any, preprocess: Preprocess, tile: int) -> int:
     """Bytes that predicting a square tile takes, the variables aside; compiles and runs nothing."""
 
-    def label(*arguments: Any) -> Any:
-        return best_class(dense_scores(net, preprocess, *arguments))
-
+    label = functools.partial(labels_of, net, preprocess)
     need = jit(label).lower(variables, *shapes(tile, tile)).compile().memory_analysis()
     return need.temp_size_in_bytes + need.output_size_in_bytes + 3 * tile**2
 

@@ -1,17 +1,20 @@
 """One update: pure, jitted over a mesh, the state donated."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fcn_jax.coarse import scores_of
 from fcn_jax.compiling import jit
+from fcn_jax.mesh import for_rows, over_data, spread_rows
+from fcn_jax.mesh import make_mesh as make_mesh
+from fcn_jax.mesh import replicate as replicate
+from fcn_jax.mesh import shard_batch as shard_batch
 from fcn_jax.training.state import State, variables_of
 
 Batch = dict[str, Any]
@@ -19,43 +22,21 @@ Batch = dict[str, Any]
 name where there are several, and, unless every image fills the canvas, `size` int32 (b, 2)."""
 
 
-def make_mesh(batch_size: int, devices: list[Any] | None = None) -> Mesh:
-    """A mesh with the axes `data` (images) and `space` (rows).
-
-    It has as many devices as divide the batch; one for the reference's batch of one.
-    """
-    devices = jax.devices() if devices is None else devices
-    n = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    axes = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((n, 1), ("data", "space"), axis_types=axes, devices=devices[:n])
-
-
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """The tree, whole on every device of the mesh. Always copies: a step donates its state."""
-    return jax.tree.map(
-        lambda x: jnp.copy(jax.device_put(x, NamedSharding(mesh, PartitionSpec()))), tree
-    )
-
-
-def shard_batch(mesh: Mesh, batch: Batch) -> Batch:
-    """A process's rows of the batch as global arrays, images over `data`, rows over `space`."""
-    specs = {"size": PartitionSpec("data")}
-    full = PartitionSpec("data", "space")
-    return {
-        key: jax.tree.map(
-            functools.partial(_place, NamedSharding(mesh, specs.get(key, full))), value
-        )
-        for key, value in batch.items()
-    }
-
-
-def _place(sharding: NamedSharding, value: Any) -> Any:
-    return jax.make_array_from_process_local_data(sharding, np.asarray(value))
-
-
 def _split(batch: Batch, passes: int) -> Batch:
     """Image i to pass `i % passes`, so that every pass stays spread over the devices."""
     return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, passes, *x.shape[1:]), 1, 0), batch)
+
+
+def _kept_in_place(state: State, mesh: Mesh | None, shard_optimizer: bool) -> State:
+    """The state laid out as it came: whole everywhere, but for an optimizer state over `data`."""
+    if mesh is None:
+        return state
+    whole = NamedSharding(mesh, PartitionSpec())
+    places = jax.tree.map(lambda _: whole, state)
+    if shard_optimizer:
+        over = jax.tree.map(lambda x: over_data(mesh, x), state.opt_state)
+        places = places.replace(opt_state=over)
+    return jax.lax.with_sharding_constraint(state, places)
 
 
 def make_train_step(
@@ -66,6 +47,8 @@ def make_train_step(
     *,
     seed: int,
     accumulate: int = 1,
+    mesh: Mesh | None = None,
+    shard_optimizer: bool = False,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Any]]]:
     """The jitted step `(state, batch) -> (state, {"loss": float32 scalar})`.
 
@@ -77,19 +60,25 @@ def make_train_step(
         seed: dropout at step n derives from (seed, n) alone.
         accumulate: passes per update. The batch holds `accumulate` times as many images as one
             pass; losses and gradients are summed and divided by it, as Caffe's `iter_size`.
+        mesh: the devices, with the axes `data` and `space` (see `fcn_jax.mesh`); None leaves it to
+            the arguments' own places.
+        shard_optimizer: the optimizer's state comes and stays spread over `data`.
     """
+    net = for_rows(net, mesh)
 
     def objective(learning: Any, frozen: Any, stats: Any, batch: Batch, key: Any):
         sizes = batch.get("size")
-        scores, changed = net.apply(
+        scores, changed = scores_of(
+            net,
             variables_of(learning, frozen, stats),
-            preprocess(batch["image"], sizes),
+            spread_rows(mesh, preprocess(batch["image"], sizes)),
             sizes=sizes,
             train=True,
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
         labels = jax.tree.map(lambda label: label.astype(jnp.int32), batch["label"])
+        scores, labels = spread_rows(mesh, (scores, labels))
         return loss(scores, labels, sizes=sizes), changed.get("batch_stats", stats)
 
     differentiate = jax.value_and_grad(objective, has_aux=True)
@@ -122,6 +111,6 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.learning)
         learning = optax.apply_updates(state.learning, updates)
         new = State(state.step + 1, learning, state.frozen, stats, opt_state)
-        return new, {"loss": value}
+        return _kept_in_place(new, mesh, shard_optimizer), {"loss": value}
 
     return train_step

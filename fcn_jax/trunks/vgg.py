@@ -4,7 +4,7 @@ Source: shelhamer/fcn.berkeleyvision.org voc-fcn32s/net.py; Simonyan and Zisserm
 """
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 
@@ -14,6 +14,15 @@ from fcn_jax.trunks.ending import Ending
 
 # Output channels of the convolutions before each of the five pools, at width 1.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class Layer(NamedTuple):
+    """Name, channels, kernel and padding of a convolution; those of a pool are 0."""
+
+    name: str
+    features: int
+    kernel: int
+    padding: int
 
 
 class VGG16(nn.Module):
@@ -31,6 +40,7 @@ class VGG16(nn.Module):
             so that it is not taken for the classifier's (`conv1_1_bgrd` of the reference).
         last: the deepest map, for nets that score an earlier one (`pool5`, `pool4`, `pool3`: TPAMI
             2017, table 3); what comes after it is not there.
+        rematerialise: keep no activations between pools for the gradient, but compute them again.
     """
 
     aligned: bool = False
@@ -39,6 +49,7 @@ class VGG16(nn.Module):
     dropout: float = 0.5
     first: str = "conv1_1"
     last: str = "fc7"
+    rematerialise: bool = False
 
     classifier: ClassVar[Ending] = Ending("fc8")
     follows_borders: ClassVar[bool] = True
@@ -51,9 +62,23 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
         """Raises ValueError where the image is too small for fc6 (without a ring, 193 px)."""
+
+        def run(trunk: "VGG16", x: FeatureMap, layers: list[Layer]) -> dict[str, FeatureMap]:
+            return trunk._run(x, layers, train)
+
         maps: dict[str, FeatureMap] = {}
-        for name, features, kernel, padding in self._layers():
-            if name.startswith("pool"):
+        for layers in self._stages():
+            again = self.rematerialise and layers[-1].kernel == 0
+            stage = nn.remat(run, static_argnums=(2,)) if again else run
+            maps |= stage(self, x, layers)
+            x = maps[next(reversed(maps))]
+        return maps
+
+    def _run(self, x: FeatureMap, layers: list[Layer], train: bool) -> dict[str, FeatureMap]:
+        """The maps of some layers, one after the other."""
+        maps: dict[str, FeatureMap] = {}
+        for name, features, kernel, padding in layers:
+            if not kernel:
                 x = MaxPool(2, 2, name=name)(x)  # 1/2, 1/4, 1/8, 1/16, 1/32
             else:
                 relus = not self.batch_norm
@@ -63,20 +88,28 @@ class VGG16(nn.Module):
             if name.startswith("fc"):
                 x = Dropout(self.dropout, name=name.replace("fc", "drop"))(x, train=train)
             maps[name] = x
-            if name == self.last:
-                return maps
-        raise ValueError(f"VGG16 has no layer {self.last!r} to end at; it has {', '.join(maps)}")
+        return maps
 
-    def _layers(self) -> Iterator[tuple[str, int, int, int]]:
-        """Name, channels, kernel and padding of each convolution; pools have none of these."""
+    def _stages(self) -> Iterator[list[Layer]]:
+        """The layers up to `last`: five times convolutions and a pool, then fc6 and fc7."""
 
         def scaled(features: int) -> int:
             return max(round(features * self.width), 1)
 
+        stages = []
         for stage, channels in enumerate(STAGES, 1):
-            for i, features in enumerate(channels, 1):
-                name = self.first if stage == i == 1 else f"conv{stage}_{i}"
-                yield name, scaled(features), 3, 1
-            yield f"pool{stage}", 0, 0, 0
-        yield "fc6", scaled(4096), 7, 3 if self.aligned else 0
-        yield "fc7", scaled(4096), 1, 0
+            names = [f"conv{stage}_{i}" for i in range(1, len(channels) + 1)]
+            if stage == 1:
+                names[0] = self.first
+            convs = [Layer(n, scaled(c), 3, 1) for n, c in zip(names, channels, strict=True)]
+            stages.append([*convs, Layer(f"pool{stage}", 0, 0, 0)])
+        fc6 = Layer("fc6", scaled(4096), 7, 3 if self.aligned else 0)
+        stages.append([fc6, Layer("fc7", scaled(4096), 1, 0)])
+        for stage in stages:
+            names = [layer.name for layer in stage]
+            if self.last in names:
+                yield stage[: names.index(self.last) + 1]
+                return
+            yield stage
+        names = ", ".join(layer.name for stage in stages for layer in stage)
+        raise ValueError(f"VGG16 has no layer {self.last!r} to end at; it has {names}")
