@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from fcn_jax.feature_map import FeatureMap
+from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap
 from fcn_jax.inputs import placeholder
 from fcn_jax.layers import Conv, Crop, MaxPool
 from fcn_jax.upsampling import Upsampling
@@ -41,7 +41,7 @@ class Row:
     shape: tuple[int, int, int]
     grid_stride: Fraction
     grid_offset: Fraction
-    field: Fraction
+    field: Fraction | float
     parameters: int
     flops: int
     crop: int | None
@@ -134,8 +134,10 @@ def explain_table(rows: list[Row]) -> Any:
     return table
 
 
-def _number(x: Fraction) -> str:
-    return str(x.numerator) if x.denominator == 1 else f"{float(x):g}"
+def _number(x: Fraction | float) -> str:
+    if x == WHOLE_IMAGE:
+        return "image"
+    return f"{float(x):g}"
 
 
 def _signed(x: Fraction) -> str:

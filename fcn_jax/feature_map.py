@@ -7,12 +7,16 @@ the grid and, on a canvas shared by images of different sizes, each image's own 
 """
 
 import dataclasses
+import math
 from fractions import Fraction
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
+
+WHOLE_IMAGE = math.inf
+"""The receptive field of what looks at all of the image, however large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Grid:
     Attributes:
         stride: input pixels from one cell to the next.
         offset: input coordinate of the centre of cell 0.
-        field: extent of the receptive field in input pixels.
+        field: extent of the receptive field in input pixels; `WHOLE_IMAGE` where it has none.
 
     Source: BVLC/caffe python/caffe/coord_map.py composes the same maps, as (scale, shift) from
     input to cell; ours is the inverse, so that it reads in pixels.
@@ -33,7 +37,7 @@ class Grid:
 
     stride: Fraction = Fraction(1)
     offset: Fraction = Fraction(0)
-    field: Fraction = Fraction(1)
+    field: Fraction | float = Fraction(1)
 
     def window(self, kernel: int, stride: int, padding: int) -> "Grid":
         """The grid after a convolution or pooling of that geometry."""

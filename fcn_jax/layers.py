@@ -4,7 +4,7 @@ Each transforms the values, the grid and the true sizes together, and leaves zer
 image's own extent. Compute follows the dtype of the values; parameters are float32.
 """
 
-from fractions import Fraction
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fcn_jax.border import pointwise, slide, stacked, whole
-from fcn_jax.feature_map import FeatureMap, conv_size, overlap, pool_size
+from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, pool_size
 from fcn_jax.ops import (
     add_bias,
     convolve,
@@ -191,7 +191,7 @@ class GlobalMean(nn.Module):
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The same grid and size; the receptive field is then the whole image."""
+        """The same cells and size; the receptive field is then the whole image."""
         x = whole(x)
         total = jnp.sum(x.values, (1, 2), keepdims=True)
         if x.size is None:
@@ -199,7 +199,8 @@ class GlobalMean(nn.Module):
         else:
             cells = jnp.prod(x.size, axis=1)[:, None, None, None].astype(x.values.dtype)
         values = jnp.broadcast_to(total / cells, x.values.shape)
-        return x.replace(values=values, name=self.name or "").masked()
+        grid = dataclasses.replace(x.grid, field=WHOLE_IMAGE)
+        return x.replace(values=values, grid=grid, name=self.name or "").masked()
 
 
 class Crop(nn.Module):
@@ -257,6 +258,5 @@ def concat(maps: list[FeatureMap]) -> FeatureMap:
                 f"{first.name} {first.shape} and {other.name} {other.shape} lie on different "
                 "grids; only maps of the same stride, offset and size can be stacked"
             )
-    field = max(m.grid.field for m in maps)
-    grid = type(first.grid)(first.grid.stride, first.grid.offset, Fraction(field))
+    grid = dataclasses.replace(first.grid, field=max(m.grid.field for m in maps))
     return stacked(maps).replace(grid=grid)

@@ -114,7 +114,7 @@ def sigmoid_loss(
     )
 
 
-def _reduce(partition, scores, labels, normalization, sizes, offsets=0.0):
+def _reduce(partition, scores, labels, normalization, sizes, offsets: Any = 0.0):
     """`(Σ partition(scores) - scores[label]) / divisor` over the labelled pixels."""
     _check(scores, labels, normalization, sizes)
     b, h, w, k = scores.shape

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, Int64
 from fcn_jax.coarse import scores_of, sum_over_tiles
 from fcn_jax.compiling import jit
 from fcn_jax.inference.predictor import Preprocess
+from fcn_jax.mesh import for_rows, shard_batch, spread_rows
 from fcn_jax.metrics import confusion_matrix
 
 Matrices = Int64[np.ndarray, "k k"] | dict[str, Int64[np.ndarray, "_ _"]]
@@ -63,10 +64,10 @@ def evaluate(
     classes = _classes(num_classes)
     total = jax.tree.map(lambda k: np.zeros((k, k), np.int64), classes)
     if mesh is not None:
-        replicated = NamedSharding(mesh, PartitionSpec())
-        variables = jax.device_put(variables, replicated)
+        net = for_rows(net, mesh)
+        variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
     else:
-        replicated, variables = None, jax.tree.map(jnp.asarray, variables)
+        variables = jax.tree.map(jnp.asarray, variables)
 
     def add(number: int, counts: Any) -> None:
         nonlocal total
@@ -78,7 +79,7 @@ def evaluate(
     for number, batch in enumerate(batches, start=1):
         images, labels, sizes = _placed(batch, number, classes, mesh)
         static = FrozenDict(classes) if isinstance(classes, dict) else classes
-        counts = _count(net, preprocess, static, replicated, variables, images, labels, sizes)
+        counts = _count(net, preprocess, static, mesh, variables, images, labels, sizes)
         if pending is not None:
             add(number - 1, pending)
         pending = counts
@@ -87,12 +88,12 @@ def evaluate(
     return total
 
 
-@functools.partial(jit, static_argnames=("net", "preprocess", "num_classes", "replicated"))
+@functools.partial(jit, static_argnames=("net", "preprocess", "num_classes", "mesh"))
 def _count(
     net: nn.Module,
     preprocess: Preprocess,
     num_classes: int | FrozenDict,
-    replicated: NamedSharding | None,
+    mesh: Mesh | None,
     variables: Any,
     images: Any,
     labels: Any,
@@ -111,11 +112,13 @@ def _count(
             return confusion_matrix(labels, jnp.argmax(scores, axis=-1), k)
 
         counts = sum_over_tiles(of_rows, scores, labels)
-        if replicated is None:
+        if mesh is None:
             return counts
-        return jax.lax.with_sharding_constraint(counts, replicated)
+        return jax.lax.with_sharding_constraint(counts, NamedSharding(mesh, PartitionSpec()))
 
-    scores = scores_of(net, variables, preprocess(images, sizes), sizes=sizes)
+    images = spread_rows(mesh, preprocess(images, sizes))
+    scores = scores_of(net, variables, images, sizes=sizes)
+    scores, labels = spread_rows(mesh, (scores, labels))
     return jax.tree.map(count, _classes(num_classes), labels, scores)
 
 
@@ -140,16 +143,5 @@ def _placed(batch: Mapping[str, Any], number: int, num_classes: Any, mesh: Mesh 
             )
 
     jax.tree.map(check, num_classes, batch["label"])
-    parts = batch["image"], batch["label"], batch["size"]
-    if mesh is None:
-        return parts
-    rows = "space" if "space" in mesh.axis_names else None
-    specs = PartitionSpec("data", rows), PartitionSpec("data", rows), PartitionSpec("data")
-
-    def place(spec: PartitionSpec, part: Any) -> Any:
-        sharding = NamedSharding(mesh, spec)
-        return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), part
-        )
-
-    return tuple(place(spec, part) for spec, part in zip(specs, parts, strict=True))
+    parts = {key: batch[key] for key in ("image", "label", "size")}
+    return tuple((parts if mesh is None else shard_batch(mesh, parts)).values())

@@ -8,9 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcn_jax.feature_map import FeatureMap, Grid
+from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap, Grid
 from fcn_jax.inference.predictor import Preprocess, dense_scores
-from fcn_jax.layers import GlobalMean
 
 # Traced, never computed: an image that no net is too large for.
 _PROBE = 4096
@@ -50,7 +49,7 @@ def reach(net: nn.Module, variables: Any, preprocess: Preprocess) -> Reach:
     def note(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         result = next_call(*args, **kwargs)
         if context.method_name == "__call__" and isinstance(result, FeatureMap):
-            if isinstance(context.module, GlobalMean):
+            if result.grid.field == WHOLE_IMAGE:
                 raise ValueError(
                     f"{'/'.join(context.module.path)} ({type(context.module).__name__}) looks at "
                     "the whole image, so no tile of it has the same scores: predict with "

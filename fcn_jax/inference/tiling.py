@@ -169,7 +169,6 @@ class TiledPredictor:
 
 def tile_memory(net: nn.Module, variables: Any, preprocess: Preprocess, tile: int) -> int:
     """Bytes that predicting a square tile takes, the variables aside; compiles and runs nothing."""
-
     label = functools.partial(labels_of, net, preprocess)
     need = jit(label).lower(variables, *shapes(tile, tile)).compile().memory_analysis()
     return need.temp_size_in_bytes + need.output_size_in_bytes + 3 * tile**2
