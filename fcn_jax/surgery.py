@@ -9,7 +9,7 @@ and a head is called as the reference calls it (`score_fr_sem`, `score_fr_geo`).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def load_blobs(
         ignore: names in `blobs` that are not for this net, such as a classifier's last layer.
 
     Returns:
-        New variables; `params` filled, other collections as they were.
+        New variables; `params` filled with numpy arrays, other collections as they were.
 
     Raises:
         ValueError: listing every layer that is missing, unexpected, misshapen or unknown.
@@ -55,7 +55,7 @@ def load_blobs(
     layers: dict[str, dict[str, tuple]] = {}
     for path in flat:
         if path[0] == "params":
-            layers.setdefault(_name(path), {})[path[-1]] = path
+            layers.setdefault(layer_name(path), {})[path[-1]] = path
     problems = [f"without: the net has no layer {n}" for n in without if not _hit(n, layers)]
     problems += [f"ignore: there is no blob {n}" for n in ignore if not _hit(n, blobs)]
     kept = {layer for layer in layers if any(_hit(n, [layer]) for n in without)}
@@ -79,7 +79,7 @@ def load_blobs(
         if blob not in layers and blob not in skipped:
             problems += unexpected(blob, list(blobs[blob]))
     _refuse(problems, f"The net's layers: {', '.join(layers)}.")
-    return _rebuild(variables, {path: done.get(path, value) for path, value in flat.items()})
+    return _rebuild(variables, {p: done.get(p, value) for p, value in flat.items()}, new=done)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,13 +120,13 @@ def transplant(
     Source: FCN (TPAMI) section 4.3; `solve.py` of the reference.
     """
     target, source = _flatten(variables), _flatten(donor)
-    mine = list(dict.fromkeys(map(_name, target)))
-    theirs = list(dict.fromkeys(map(_name, source)))
+    mine = list(dict.fromkeys(map(layer_name, target)))
+    theirs = list(dict.fromkeys(map(layer_name, source)))
     problems = [f"keep: the net has no layer {n}" for n in keep if not _hit(n, mine)]
     kept = {layer for layer in mine if any(_hit(n, [layer]) for n in keep)}
     new = set()
     for path, value in target.items():
-        layer, here = _name(path), "/".join(path)
+        layer, here = layer_name(path), "/".join(path)
         if layer in kept:
             continue
         if path not in source:
@@ -140,7 +140,7 @@ def transplant(
         problems.append("the two nets share no layer at all")
     _refuse(problems, "Name layers that should stay as they are in `keep`.")
     stay = kept | new
-    merged = {p: value if _name(p) in stay else source[p] for p, value in target.items()}
+    merged = {p: value if layer_name(p) in stay else source[p] for p, value in target.items()}
     report = Transplant(
         copied=tuple(layer for layer in mine if layer not in stay),
         kept=tuple(layer for layer in mine if layer in stay),
@@ -158,7 +158,7 @@ def zero_scores(variables: Variables) -> dict[str, Any]:
     Source: FCN (TPAMI) section 4.3.
     """
     flat = _flatten(variables)
-    scores = {p for p in flat if _name(p).split("/")[-1].startswith("score")}
+    scores = {p for p in flat if layer_name(p).split("/")[-1].startswith("score")}
     _refuse([] if scores else ["missing: no layer begins with score"], f"Layers: {_all(flat)}.")
     zeros = {p: np.zeros(v.shape) if p in scores else v for p, v in flat.items()}
     return _rebuild(variables, zeros)
@@ -204,13 +204,13 @@ def expand_input(
 def _enlarge(variables, donor, layers, axis, called):
     """Copies what is smaller along one axis into the first places of what is larger."""
     flat = _flatten(variables)
-    source = {(_name(path), path[-1]): value for path, value in _flatten(donor).items()}
+    source = {(layer_name(path), path[-1]): value for path, value in _flatten(donor).items()}
     done = {path: np.array(value) for path, value in flat.items()}
     problems = [
-        f"missing: the net has no layer {n}" for n in layers if not _hit(n, map(_name, flat))
+        f"missing: the net has no layer {n}" for n in layers if not _hit(n, map(layer_name, flat))
     ]
-    for path in [path for path in done if _name(path) in layers]:
-        theirs = called.get(_name(path), _name(path))
+    for path in [path for path in done if layer_name(path) in layers]:
+        theirs = called.get(layer_name(path), layer_name(path))
         value, small = done[path], np.asarray(source.get((theirs, path[-1]), ()))
         expected = list(value.shape)
         grows = axis == -1 or value.ndim > 1  # a bias has no input channels
@@ -234,8 +234,12 @@ _HEADS = {"_semantic": "_sem", "_geometric": "_geo"}
 """How the reference shortens the names of heads. Source: siftflow-fcn*/net.py."""
 
 
-def _name(path: tuple[str, ...]) -> str:
-    """Caffe's name of the layer: no collection, no `trunk`, no name of the array."""
+def layer_name(path: tuple[str, ...]) -> str:
+    """Caffe's name of the layer that an array of a net's variables belongs to.
+
+    Args:
+        path: where the array lies, `("params", "trunk", "conv1_1", "kernel")` gives `"conv1_1"`.
+    """
     layer, stream = path[1:-1], ""
     if layer[0].startswith("streams_"):  # see LateFusion
         stream, layer = layer[0].removeprefix("streams_"), layer[1:]
@@ -252,7 +256,7 @@ def _hit(name: str, layers: Any) -> bool:
 
 
 def _all(flat: Mapping) -> str:
-    return ", ".join(dict.fromkeys(map(_name, flat)))
+    return ", ".join(dict.fromkeys(map(layer_name, flat)))
 
 
 def _refuse(problems: list[str], hint: str) -> None:
@@ -260,9 +264,14 @@ def _refuse(problems: list[str], hint: str) -> None:
         raise ValueError("the parameters do not fit:\n  " + "\n  ".join(problems) + f"\n{hint}")
 
 
-def _rebuild(variables: Variables, flat: Mapping[tuple, Any]) -> dict[str, Any]:
-    """A new tree of float32 copies with the structure of `variables`."""
+def _rebuild(
+    variables: Variables, flat: Mapping[tuple, Any], new: Container[tuple] = ()
+) -> dict[str, Any]:
+    """A new tree of float32 copies with the structure of `variables`; `new` is taken as it is."""
     empty = ["/".join(p) for p, value in flat.items() if not hasattr(value, "__array__")]
     _refuse([f"no value: {path} has a shape only" for path in empty], "Initialise the net first.")
-    done = {path: jnp.array(value, jnp.float32, copy=True) for path, value in flat.items()}
+    done = {
+        path: value if path in new else jnp.array(value, jnp.float32, copy=True)
+        for path, value in flat.items()
+    }
     return traverse_util.unflatten_dict({path: done[path] for path in _flatten(variables)})

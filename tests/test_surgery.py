@@ -7,7 +7,14 @@ import pytest
 from flax import traverse_util
 
 import fcn_jax as fcn
-from fcn_jax.surgery import expand_input, expand_score, load_blobs, transplant, zero_scores
+from fcn_jax.surgery import (
+    expand_input,
+    expand_score,
+    layer_name,
+    load_blobs,
+    transplant,
+    zero_scores,
+)
 
 K = 3
 NETS = {"32s": fcn.FCN32s, "16s": fcn.FCN16s, "8s": fcn.FCN8s}
@@ -98,7 +105,7 @@ def test_an_imported_deconvolution_computes_what_caffe_computes(layer):
         blob *= np.eye(K, dtype=np.float32)[..., None, None]
     template = shapes("16s", upsampling=layer)
     blobs = as_blobs(values("16s")) | {"upscore2": [blob]}
-    loaded = load_blobs(template, blobs)["params"]["upscore2"]
+    loaded = jax.tree.map(jnp.asarray, load_blobs(template, blobs)["params"]["upscore2"])
     x = rng.normal(size=(1, 3, 4, K)).astype(np.float32)
     got = layer(2, 4).apply({"params": loaded}, fcn.FeatureMap(jnp.asarray(x), None, fcn.Grid()))
     np.testing.assert_allclose(got.values[0], scatter(x[0], blob, 2), atol=1e-5)
@@ -181,6 +188,24 @@ def test_the_result_is_new_and_float32():
     same, _ = transplant(mine, mine)
     jax.tree.map(lambda a: a.delete(), mine)  # as a train step that donates its state does
     assert np.isfinite(same["params"]["score_fr"]["bias"]).all()
+
+
+def test_blobs_are_copied_once_in_the_order_in_which_they_are_written():
+    blobs = as_blobs(values())
+    for value in jax.tree.leaves(load_blobs(shapes(), blobs)):
+        assert isinstance(value, np.ndarray) and value.flags.c_contiguous
+        assert not any(np.shares_memory(value, blob) for pair in blobs.values() for blob in pair)
+
+
+def test_a_layers_name_is_caffes():
+    for path, name in (
+        (("params", "trunk", "conv1_1", "kernel"), "conv1_1"),
+        (("params", "trunk", "fire2", "squeeze1x1", "bias"), "fire2/squeeze1x1"),
+        (("batch_stats", "trunk", "norm1", "norm", "mean"), "norm1/norm"),
+        (("params", "score_fr_semantic", "kernel"), "score_fr_sem"),
+        (("params", "streams_color", "trunk", "conv1_1", "kernel"), "conv1_1color"),
+    ):
+        assert layer_name(path) == name
 
 
 def test_the_chain_of_stages():

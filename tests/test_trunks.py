@@ -1,4 +1,4 @@
-"""AlexNet and GoogLeNet: the papers' figures, and a classifier's geometry."""
+"""AlexNet, GoogLeNet and SqueezeNet: the papers' figures, and a classifier's geometry."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,9 @@ import fcn_jax as fcn
 from fcn_jax.explain import explain
 from fcn_jax.feature_map import FeatureMap
 from fcn_jax.layers import LRN
+from fcn_jax.trunks.alexnet import TorchvisionAlexNet
+from fcn_jax.trunks.googlenet import TorchvisionGoogLeNet
+from fcn_jax.trunks.squeezenet import SqueezeNet11
 
 
 def rows(net, size=500):
@@ -32,14 +35,42 @@ def test_the_papers_figures(trunk, deepest, field, crop, parameters):
     assert sum(row.parameters for row in table.values()) == parameters
 
 
+# The fields summed by hand from kernels and strides; GoogLeNet's pool4 of 2x2 moves the grid by 8.
+@pytest.mark.parametrize(
+    ("trunk", "deepest", "field", "stride", "crop"),
+    [
+        (TorchvisionAlexNet(width=1 / 16), "fc7", 355, 32, 18),
+        (TorchvisionGoogLeNet(width=1 / 16), "inception_5b/5x5", 379, 32, 98 + 8),
+        (SqueezeNet11(), "fire9/expand3x3", 207, 16, 100),
+    ],
+)
+def test_the_other_editions(trunk, deepest, field, stride, crop):
+    table = rows(fcn.FCN32s(trunk, 2))
+    assert (table[deepest].field, table[deepest].grid_stride) == (field, stride)
+    assert table["score"].crop == crop
+
+
 def test_googlenet_with_its_average_pool_sees_907_pixels():
     table = rows(fcn.FCN32s(fcn.GoogLeNet(), 21))
     last = table["inception_5b/5x5"]
     assert last.field + (7 - 1) * last.grid_stride == 907
 
 
-@pytest.mark.parametrize("trunk", [fcn.AlexNet(width=1 / 32), fcn.GoogLeNet(width=1 / 32)])
-@pytest.mark.parametrize("size", [(1, 1), (2, 33), (97, 64)])
+TRUNKS = [fcn.AlexNet(width=1 / 32), fcn.GoogLeNet(width=1 / 32)]
+OTHERS = [
+    TorchvisionAlexNet(width=1 / 32),
+    TorchvisionGoogLeNet(width=1 / 32, aligned=True),
+    SqueezeNet11(aligned=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "size"),
+    [
+        *((trunk, size) for trunk in TRUNKS for size in ((1, 1), (2, 33), (97, 64))),
+        *((trunk, size) for trunk in OTHERS for size in ((1, 1), (33, 50))),
+    ],
+)
 def test_scores_are_as_large_as_the_image(trunk, size):
     net = fcn.FCN32s(trunk, 2)
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)

@@ -40,7 +40,8 @@ def export(model: str, weights: str, target: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=("vgg16", "vgg16_bn", "squeezenet1_0"))
+    models = ("vgg16", "vgg16_bn", "alexnet", "googlenet", "squeezenet1_0", "squeezenet1_1")
+    parser.add_argument("model", choices=models)
     parser.add_argument("weights", help="for instance IMAGENET1K_V1")
     parser.add_argument("target", help="the .npz to write")
     arguments = parser.parse_args()

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from fcn_jax.main import load_recipe, messages, use_compile_cache
-
 
 def evaluate(
     run: Positional[Path],
@@ -23,7 +21,7 @@ def evaluate(
 
     Args:
         run: the run's folder.
-        data: folder with the data sets.
+        data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
         split: another split than the run's validation split.
         step: a checkpoint; the best one by default.
         absent: classes that the mean IU leaves out: as the recipe says, those in neither truth nor
@@ -35,8 +33,10 @@ def evaluate(
     from rich.console import Console
 
     from fcn_jax.data.check import check_labels
+    from fcn_jax.data.located import located, of_tfds
     from fcn_jax.data.named import each
     from fcn_jax.evaluation import evaluate_on, split_name
+    from fcn_jax.main import load_recipe, messages, use_compile_cache
     from fcn_jax.metrics import Absent, Scores
     from fcn_jax.report.tables import class_table, metrics_table
     from fcn_jax.start import run_variables
@@ -49,12 +49,13 @@ def evaluate(
             recipe = dataclasses.replace(recipe, absent=Absent[absent.upper()])
         if batch_size:
             recipe = dataclasses.replace(recipe, batch_size=batch_size)
-        source = recipe.validation_set
-        if split:
+        source = located(recipe.validation_set, data, split or "validation")
+        if of_tfds(data):
+            print(f"{source.title} {source.split}: {len(source)} images")  # type: ignore[attr-defined]
+        elif split:
             if not hasattr(source, "split"):
                 raise ValueError(f"{type(source).__name__} has no splits to choose from")
             source = dataclasses.replace(source, split=split)  # type: ignore[type-var]
-        source = source.at(data)
         variables, preprocessing = run_variables(run, step)
         checked = check_labels(source)
         scores = evaluate_on(recipe, source, variables, preprocessing)
@@ -90,6 +91,7 @@ def predict(
     from fcn_jax.inference.folder import predict_files, predict_large_files
     from fcn_jax.inference.predictor import Predictor
     from fcn_jax.inference.tiling import TiledPredictor
+    from fcn_jax.main import load_recipe, messages, use_compile_cache
     from fcn_jax.report.palette import class_palette
     from fcn_jax.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
@@ -147,6 +149,7 @@ def submit(
     from fcn_jax.data.voc import VOC
     from fcn_jax.inference.predictor import Predictor
     from fcn_jax.inference.voc_submission import pack_submission, write_submission
+    from fcn_jax.main import load_recipe, messages, use_compile_cache
     from fcn_jax.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
 

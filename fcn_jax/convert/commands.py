@@ -5,8 +5,6 @@ from typing import Any, Literal
 
 import tyro
 
-from fcn_jax.main import import_recipe_module, load_recipe, messages
-
 Positional = tyro.conf.Positional
 
 
@@ -30,6 +28,7 @@ def convert(
             VOC's]
     """
     from fcn_jax.convert.kinds import convert
+    from fcn_jax.main import import_recipe_module, messages
     from fcn_jax.preprocessing import Preprocessing
 
     with messages(False):
@@ -49,6 +48,7 @@ def export(source: Positional[Path], target: Positional[Path], /, step: int | No
         step: a checkpoint of the run; the best one by default.
     """
     from fcn_jax.convert.export import export
+    from fcn_jax.main import load_recipe, messages
     from fcn_jax.start import read_variables, run_variables
     from fcn_jax.training.run_folder import RunFolder
 
@@ -68,6 +68,7 @@ def recipe_preprocessing(name: str) -> Any:
     Returns:
         A preprocessing, or None where all the recipe names is a file, whose own it is.
     """
+    from fcn_jax.main import import_recipe_module
     from fcn_jax.preprocessing import ByInput
     from fcn_jax.recipe import FromRun, FromRuns
 

@@ -9,13 +9,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-import safetensors.numpy
 from flax import traverse_util
 
 from fcn_jax import surgery
 from fcn_jax.convert.imported import Arrays, Blobs
 from fcn_jax.convert.layouts import bilinear, layer_blobs
-from fcn_jax.convert.weights_file import describe_preprocessing
+from fcn_jax.convert.weights_file import describe_preprocessing, write_safetensors
 from fcn_jax.fcn import FCN
 from fcn_jax.files import write_atomically
 from fcn_jax.inputs import placeholder
@@ -89,7 +88,7 @@ def arrays_by_layer(variables: Mapping[str, Any]) -> dict[str, dict[str, np.ndar
     layers: dict[str, dict[str, np.ndarray]] = {}
     for path, value in traverse_util.flatten_dict(variables).items():
         if path[0] == "params":
-            layers.setdefault(surgery._name(path), {})[path[-1]] = np.asarray(value)
+            layers.setdefault(surgery.layer_name(path), {})[path[-1]] = np.asarray(value)
     return layers
 
 
@@ -101,7 +100,7 @@ def fixed_blobs(net: FCN) -> Blobs:
         layer = context.module
         if type(layer) is BilinearUpsampling and context.method_name == "__call__":
             channels = np.eye(args[0].channels, dtype=np.float32)[..., None, None]
-            name = surgery._name(("params", *layer.path, "kernel"))
+            name = surgery.layer_name(("params", *layer.path, "kernel"))
             found[name] = [channels * bilinear(layer.kernel).astype(np.float32)]
         return next_call(*args, **kwargs)
 
@@ -128,4 +127,4 @@ def _write(path: Path, blobs: Blobs, text: str) -> None:
             for layer, pair in blobs.items()
             for part, array in zip(("weight", "bias"), pair, strict=False)
         }
-        path.write_bytes(safetensors.numpy.save(arrays, {"fcn_jax": text}))
+        write_safetensors(path, arrays, text)

@@ -21,7 +21,7 @@ def layer_arrays(
         blobs: kernel, then bias if the layer has one.
 
     Returns:
-        float32 arrays of these shapes.
+        New float32 arrays of these shapes, in the order of their axes in memory.
 
     Raises:
         ValueError: the blobs are not these arrays in another layout; a line for a list.
@@ -45,7 +45,7 @@ def layer_arrays(
             array = _upsampling(layer, blob, shape)
         else:
             array = _convolution(layer, blob, shape)
-        done[name] = np.array(array, np.float32)
+        done[name] = np.array(array, np.float32, order="C")  # as it is written to a file
     return done
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fcn_jax.convert.caffe import for_net, preprocessing_of
 from fcn_jax.convert.imported import Arrays, Blobs, Imported, check_empty, check_finite, classifier
 from fcn_jax.convert.pth import read_pth
-from fcn_jax.convert.torchvision import vgg16
+from fcn_jax.convert.torchvision_nets import vgg16
 from fcn_jax.convert.weights_file import json_object, read_safetensors
 from fcn_jax.preprocessing import CAFFE
 
@@ -36,7 +36,7 @@ def read_pytorch_fcn(path: Path, net: nn.Module | None = None) -> Imported:
     else:
         arrays, described = read_pth(path), None
     if net is None and "features.0.weight" in arrays:  # torchvision's names, Caffe's numbers
-        trunk, blobs, _ = vgg16(arrays, path)
+        trunk, blobs, *_ = vgg16(arrays, path)
         check_empty(arrays, path)
         check_finite(blobs, path)
         return Imported(

@@ -66,9 +66,15 @@ def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -
     about["preprocessing"] = describe_preprocessing(metadata.preprocessing)
     if not metadata.net:
         del about["net"]
-    # As bytes: safetensors' own files can be read by their owner only.
-    content = safetensors.numpy.save(arrays, {"fcn_jax": json.dumps(about)})
-    write_atomically(path, lambda part: part.write_bytes(content))
+    write_atomically(path, lambda part: write_safetensors(part, arrays, json.dumps(about)))
+
+
+def write_safetensors(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
+    """Writes contiguous arrays, without another copy of them, and a text under `fcn_jax`."""
+    path.touch()
+    mode = path.stat().st_mode
+    safetensors.numpy.save_file(arrays, path, {"fcn_jax": text})
+    path.chmod(mode)  # safetensors lets their owner alone read its files
 
 
 def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[str, Any], Metadata]:

@@ -6,7 +6,7 @@ or gray levels. Nothing here reads pickles.
 
 from __future__ import annotations
 
-import functools
+import io
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -31,13 +31,14 @@ class DataError(ValueError):
     """A data set is missing, incomplete or not what it should be; the message names the file."""
 
 
-def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "h w 3"]:
     """Reads a photograph.
 
     Args:
-      path: A JPEG, PNG or other 8-bit image. Gray images are repeated over the three channels, an
-        alpha channel is dropped. An orientation tag is not obeyed, since labels are drawn on the
-        pixels as stored.
+      file: A JPEG, PNG or other 8-bit image: its path, or its content. Gray images are repeated
+        over the three channels, an alpha channel is dropped. An orientation tag is not obeyed,
+        since labels are drawn on the pixels as stored.
+      where: What messages call it, where it has no path.
 
     Returns:
       uint8 rows, columns, RGB; 0 to 255.
@@ -46,24 +47,24 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
       DataError: The file is missing, cut off, not an image, or has more than 8 bits per channel.
     """
 
-    def decode(image: Image.Image) -> np.ndarray:
+    def decode(image: Image.Image, where: str) -> np.ndarray:
         if image.mode not in _RGB_MODES:
             raise DataError(
-                f"{path}: expected an 8-bit colour or gray image, found Pillow mode "
+                f"{where}: expected an 8-bit colour or gray image, found Pillow mode "
                 f"{image.mode!r}. Convert it to 8 bits per channel."
             )
         return np.asarray(image.convert("RGB"))
 
-    return _with_image(path, decode)
+    return _with_image(file, decode, where)
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
-    """Rows and columns of an image, from its header alone.
+def image_size(file: Path | str | bytes, where: str = "") -> tuple[int, int]:
+    """Rows and columns of an image (see `read_image`), from its header alone.
 
     Raises:
       DataError: The file is missing or not an image.
     """
-    return _with_image(path, lambda image: (image.height, image.width))
+    return _with_image(file, lambda image, _: (image.height, image.width), where)
 
 
 def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
@@ -79,27 +80,28 @@ def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
       DataError: The file is missing, cut off, or not of 16 bits.
     """
 
-    def decode(image: Image.Image) -> np.ndarray:
+    def decode(image: Image.Image, where: str) -> np.ndarray:
         if image.mode not in ("I;16", "I;16B", "I"):
             raise DataError(
-                f"{path}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
+                f"{where}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
                 "Save it as PIL.Image.fromarray(depth.astype(np.uint16)).save('depth.png')."
             )
         stored = np.asarray(image)
         if stored.min() < 0 or stored.max() > 65535:
             raise DataError(
-                f"{path}: expected depths of 0 to 65535, found {stored.min()} to {stored.max()}."
+                f"{where}: expected depths of 0 to 65535, found {stored.min()} to {stored.max()}."
             )
         return stored.astype(np.uint16)[..., None]
 
     return _with_image(path, decode)
 
 
-def read_index_png(path: Path | str) -> UInt8[np.ndarray, "h w"]:
+def read_index_png(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "h w"]:
     """Reads a label image whose pixel values are the class indices.
 
     Args:
-      path: An 8-bit palette or gray PNG (Pillow mode P or L).
+      file: An 8-bit palette or gray PNG (Pillow mode P or L): its path, or its content.
+      where: What messages call it, where it has no path.
 
     Returns:
       uint8 rows, columns: the stored indices, never the palette's colours.
@@ -108,10 +110,10 @@ def read_index_png(path: Path | str) -> UInt8[np.ndarray, "h w"]:
       DataError: The file is missing or cut off, holds colours instead of indices, or is stored in a
         way that does not keep indices exactly.
     """
-    return _with_image(path, functools.partial(_indices, path))
+    return _with_image(file, _indices, where)
 
 
-def _indices(path: Path | str, image: Image.Image) -> np.ndarray:
+def _indices(image: Image.Image, path: str) -> np.ndarray:
     if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LA"):
         raise DataError(
             f"{path}: expected class indices (palette or gray PNG), found colours (Pillow mode "
@@ -138,18 +140,22 @@ def _indices(path: Path | str, image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-def _with_image(path: Path | str, use: Callable[[Image.Image], _T]) -> _T:
+def _with_image(
+    file: Path | str | bytes, use: Callable[[Image.Image, str], _T], where: str = ""
+) -> _T:
+    """What `use` makes of an image and its name in messages."""
+    where = where or str(file)
     try:
-        with Image.open(path) as image:
-            return use(image)
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            return use(image, where)
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Is the data set complete?") from None
+        raise DataError(f"{where}: no such file. Is the data set complete?") from None
     except _BROKEN as error:
         raise DataError(
-            f"{path}: cannot be read as an image ({error}). The file may be cut off or damaged; "
-            "copy or download it again."
+            f"{where}: cannot be read as an image ({error}). It may be cut off or damaged; "
+            "copy, download or prepare it again."
         ) from error
 
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from fcn_jax.data.files import _BROKEN, _RGB_MODES, IGNORE, DataError, _indices, as_indices
+from fcn_jax.data.files import (
+    IGNORE,
+    DataError,
+    as_indices,
+    image_size,
+    read_image,
+    read_index_png,
+)
 from fcn_jax.data.source import Example, check_same_size
 
-_T = TypeVar("_T")
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w+\-.]+)?(:\d+\.\d+\.\d+)?")
 # What TFDS's own data sets and ours call the text that names an image.
 _FILE_NAMES = ("file_name", "filename", "image_id")
@@ -36,8 +39,8 @@ class TFDS:
     integer arrays; images PNGs, JPEGs or uint8 arrays. May be read from several threads at once.
 
     Attributes:
-      name: The data set as TFDS names it: `name`, `name/config` or `name/config:1.0.0`; without a
-        version the latest one there, without a config the default one.
+      builder: The data set as TFDS names it: `name`, `name/config` or `name/config:1.0.0`; without
+        a version the latest one there, without a config the default one.
       split: A split, or a part of one, as `train` or `train[:90%]`.
       image: The feature that holds the photograph.
       label: The feature that holds the class indices, one channel.
@@ -53,7 +56,7 @@ class TFDS:
         there, not in array records, has no such split or feature, or does not say its classes.
     """
 
-    name: str
+    builder: str
     split: str
     image: str = "image"
     label: str = "segmentation_mask"
@@ -62,22 +65,22 @@ class TFDS:
     root: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(self.builder):
             raise DataError(
-                f"tfds: expected NAME, NAME/CONFIG or NAME/CONFIG:1.0.0, got {self.name!r}."
+                f"tfds: expected NAME, NAME/CONFIG or NAME/CONFIG:1.0.0, got {self.builder!r}."
             )
         if self.classes is None:
             if self.values:
                 raise DataError(
-                    f"tfds:{self.name}: `values` gives other classes; name them: `classes`."
+                    f"{self.title}: `values` gives other classes; name them: `classes`."
                 )
             return
         if not 1 <= self.num_classes <= IGNORE:
-            raise DataError(f"tfds:{self.name}: expected 1 to 255 classes, got {self.num_classes}.")
+            raise DataError(f"{self.title}: expected 1 to 255 classes, got {self.num_classes}.")
         wrong = [v for v in self.values if not (0 <= v < self.num_classes or v == IGNORE)]
         if wrong or len(self.values) > 256:
             raise DataError(
-                f"tfds:{self.name}: expected `values` to hold at most 256 numbers, each 0 to "
+                f"{self.title}: expected `values` to hold at most 256 numbers, each 0 to "
                 f"{self.num_classes - 1} or {IGNORE} = ignored; got {len(self.values)}, "
                 f"among them {wrong[:5]}."
             )
@@ -85,6 +88,16 @@ class TFDS:
     def at(self, root: Path | str) -> TFDS:
         """The same data set, prepared in the folder `root`."""
         return dataclasses.replace(self, root=Path(root))
+
+    @property
+    def title(self) -> str:
+        """What messages call it, and the command line: `tfds:NAME`."""
+        return f"tfds:{self.builder}"
+
+    def pinned(self) -> TFDS:
+        """The same data set, its config and version in its name."""
+        *name, version = self._builder.info.full_name.split("/")
+        return dataclasses.replace(self, builder=f"{'/'.join(name)}:{version}")
 
     @property
     def num_classes(self) -> int:
@@ -101,8 +114,9 @@ class TFDS:
         feature = self._features[self.label]
         if not getattr(feature, "num_classes", None):
             raise DataError(
-                f"tfds:{self.name}: the feature {self.label!r} does not say its classes. Pass "
-                "their names, or how many there are: TFDS(..., classes=21)."
+                f"{self.title}: the feature {self.label!r} does not say its classes. Pass "
+                "their names, or how many there are: TFDS(..., classes=21), or "
+                f"{self.title}?classes=21 on the command line."
             )
         return tuple(feature.names)
 
@@ -110,9 +124,7 @@ class TFDS:
         """Rows and columns of example `i`, from its image's header."""
         value = self._read(i)[self.image]
         if isinstance(value, bytes):
-            return _decode(
-                value, lambda image: (image.height, image.width), self._at(i, self.image)
-            )
+            return image_size(value, self._at(i, self.image))
         return value.shape[0], value.shape[1]
 
     def __len__(self) -> int:
@@ -144,7 +156,7 @@ class TFDS:
         return table[label]
 
     def _at(self, i: int, feature: str) -> str:
-        return f"tfds:{self.name}, {self.split} example {i}, {feature!r}"
+        return f"{self.title}, {self.split} example {i}, {feature!r}"
 
     def _read(self, i: int) -> dict[str, Any]:
         """The wanted features of one record: encoded bytes of images, arrays of anything else."""
@@ -166,14 +178,14 @@ class TFDS:
 
         root = Path(self.root or DATA_DIR).expanduser()
         try:
-            return builder_from_files(self.name, data_dir=root)
+            return builder_from_files(self.builder, data_dir=root)
         except DatasetNotFoundError as error:
             infos = (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json"))
             there = sorted(path.parent.relative_to(root).as_posix() for path in infos)
             raise DataError(
-                f"tfds:{self.name}: not prepared in {root}; found {', '.join(there) or 'nothing'} "
-                f"there. Prepare it: fcn_jax.tfds.build({self.name!r}, FOLDER) for this library's "
-                f"sets, tfds.builder({self.name!r}, file_format='array_record')"
+                f"{self.title}: not prepared in {root}; found {', '.join(there) or 'nothing'} "
+                f"there. Prepare it: fcn_jax.tfds.build({self.builder!r}, FOLDER) for this "
+                f"library's sets, tfds.builder({self.builder!r}, file_format='array_record')"
                 ".download_and_prepare() for those of TFDS."
             ) from error
 
@@ -190,7 +202,7 @@ class TFDS:
             )
         except (ValueError, NotImplementedError) as error:  # no such split; another format
             raise DataError(
-                f"tfds:{self.name}: cannot read {self.split!r} from array records. Splits "
+                f"{self.title}: cannot read {self.split!r} from array records. Splits "
                 f"there: {', '.join(self._builder.info.splits)}. TFDS says: {error}"
             ) from error
 
@@ -203,45 +215,20 @@ class TFDS:
         for key in (self.image, self.label):
             if key not in features:
                 raise DataError(
-                    f"tfds:{self.name}: no feature {key!r}, only {', '.join(features)}. Say "
-                    "which are the image and the label: TFDS(..., image=..., label=...)."
+                    f"{self.title}: no feature {key!r}, only {', '.join(features)}. Say "
+                    "which are the image and the label: TFDS(..., image=..., label=...), or "
+                    f"{self.title}?image=...&label=... on the command line."
                 )
         if (dtype := features[self.image].np_dtype) != np.uint8:
-            raise DataError(
-                f"tfds:{self.name}: expected uint8 images, {self.image!r} holds {dtype}."
-            )
+            raise DataError(f"{self.title}: expected uint8 images, {self.image!r} holds {dtype}.")
         named = [k for k in _FILE_NAMES if isinstance(features.get(k), tfds.features.Text)]
         wanted = (self.image, self.label, *named[:1])
         return tfds.features.FeaturesDict({key: features[key] for key in wanted})
 
 
-def parse(text: str, *, split: str, **fields: Any) -> TFDS:
-    """The source that a command line names as `tfds:NAME`, `tfds:NAME/CONFIG:VERSION`.
-
-    Args:
-      text: As above.
-      split: The split to read.
-      fields: Other fields of `TFDS`.
-
-    Raises:
-      DataError: The text names no data set, or a field's value cannot be.
-    """
-    if not text.startswith("tfds:"):
-        raise DataError(f"expected tfds:NAME or tfds:NAME/CONFIG:VERSION, got {text!r}.")
-    return TFDS(name=text.removeprefix("tfds:"), split=split, **fields)
-
-
 def _as_rgb(value: Any, where: str) -> UInt8[np.ndarray, "h w 3"]:
-    def decode(image: Image.Image) -> np.ndarray:
-        if image.mode not in _RGB_MODES:
-            raise DataError(
-                f"{where}: expected an 8-bit image, found Pillow mode {image.mode!r}. Prepare the "
-                "data set with 8 bits per channel."
-            )
-        return np.asarray(image.convert("RGB"))
-
     if isinstance(value, bytes):
-        return _decode(value, decode, where)
+        return read_image(value, where)
     if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] not in (1, 3):
         raise DataError(
             f"{where}: expected uint8 (rows, columns, 3 or 1), found {value.dtype} {value.shape}."
@@ -251,17 +238,5 @@ def _as_rgb(value: Any, where: str) -> UInt8[np.ndarray, "h w 3"]:
 
 def _as_label(value: Any, where: str) -> UInt8[np.ndarray, "h w"]:
     if isinstance(value, bytes):
-        return _decode(value, lambda image: _indices(where, image), where)
+        return read_index_png(value, where)
     return as_indices(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value, where)
-
-
-def _decode(encoded: bytes, use: Callable[[Image.Image], _T], where: str) -> _T:
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return use(image)
-    except DataError:
-        raise
-    except _BROKEN as error:
-        raise DataError(
-            f"{where}: cannot be read as an image ({error}). Prepare the data set again."
-        ) from error

@@ -1,6 +1,7 @@
 """AlexNet in Caffe's edition (CaffeNet: each pool before its normalisation), convolutionalised.
 
-Source: shelhamer/fcn.berkeleyvision.org voc-fcn-alexnet/net.py; Krizhevsky et al., 2012.
+Source: shelhamer/fcn.berkeleyvision.org voc-fcn-alexnet/net.py; Krizhevsky et al., 2012. And in
+torchvision's: pytorch/vision torchvision/models/alexnet.py; Krizhevsky, 2014 (arXiv 1404.5997).
 """
 
 from typing import ClassVar
@@ -27,25 +28,45 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
 
     classifier: ClassVar[Ending] = Ending("fc8")
-    ring: ClassVar[int] = 100  # conv1 itself does not pad
+    ring: ClassVar[int] = 100  # and conv1's own padding: the papers' 100 in all
+    # Of the five convolutions; normalisation follows pool1 and pool2.
+    channels: ClassVar[tuple[int, ...]] = (96, 256, 384, 384, 256)
+    groups: ClassVar[tuple[int, ...]] = (1, 2, 1, 2, 2)
+    padding: ClassVar[tuple[int, ...]] = (0, 2, 1, 1, 1)
+    normalised: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
         """Raises ValueError where the image is too small for fc6 (without a ring, 195 px)."""
+        maps: dict[str, FeatureMap] = {}  # conv1 is 1/4
 
         def conv(x: FeatureMap, name: str, features: int, kernel: int, **fields) -> FeatureMap:
             features = max(2 * round(features * self.width / 2), 2)  # two groups
             return Conv(features, kernel, relu=True, name=name, **fields)(x)
 
-        maps = {"conv1": conv(x, "conv1", 96, 11, stride=4)}  # 1/4
-        x = maps["pool1"] = MaxPool(3, 2, name="pool1")(maps["conv1"])  # 1/8
-        x = maps["conv2"] = conv(LRN(name="norm1")(x), "conv2", 256, 5, padding=2, groups=2)
-        x = maps["pool2"] = MaxPool(3, 2, name="pool2")(x)  # 1/16
-        x = maps["conv3"] = conv(LRN(name="norm2")(x), "conv3", 384, 3, padding=1)
-        x = maps["conv4"] = conv(x, "conv4", 384, 3, padding=1, groups=2)
-        x = maps["conv5"] = conv(x, "conv5", 256, 3, padding=1, groups=2)
-        x = maps["pool5"] = MaxPool(3, 2, name="pool5")(x)  # 1/32
+        layers = zip((11, 5, 3, 3, 3), self.channels, self.groups, self.padding, strict=True)
+        for i, (kernel, features, groups, padding) in enumerate(layers, 1):
+            fields = {"stride": 4 if i == 1 else 1, "padding": padding, "groups": groups}
+            x = maps[f"conv{i}"] = conv(x, f"conv{i}", features, kernel, **fields)
+            if i in (1, 2, 5):
+                x = maps[f"pool{i}"] = MaxPool(3, 2, name=f"pool{i}")(x)  # 1/8, 1/16, 1/32
+            if self.normalised and i in (1, 2):
+                x = LRN(name=f"norm{i}")(x)
         for name, kernel in (("fc6", 6), ("fc7", 1)):
             x = conv(x, name, 4096, kernel)
             x = maps[name] = Dropout(self.dropout, name=name.replace("fc", "drop"))(x, train=train)
         return maps
+
+
+class TorchvisionAlexNet(AlexNet):
+    """torchvision's edition, for its weights: no normalisation, no groups, fewer channels.
+
+    conv1 pads by 2, and the ring is smaller by as much: maps and grids are those of `AlexNet`.
+    Differs: torchvision's pools round down, ours up as in Caffe; at its 224 pixels both agree.
+    """
+
+    ring: ClassVar[int] = 98
+    channels: ClassVar[tuple[int, ...]] = (64, 192, 384, 256, 256)
+    groups: ClassVar[tuple[int, ...]] = (1, 1, 1, 1, 1)
+    padding: ClassVar[tuple[int, ...]] = (2, 2, 1, 1, 1)
+    normalised: ClassVar[bool] = False

@@ -2,6 +2,7 @@
 
 Source: Szegedy et al., 2015, in the edition of BVLC/caffe models/bvlc_googlenet/deploy.prototxt;
 FCN papers, section 4.1: only the last loss's branch is kept, and the final average pool dropped.
+And in torchvision's edition: pytorch/vision torchvision/models/googlenet.py.
 """
 
 from typing import ClassVar
@@ -44,9 +45,15 @@ class Convs(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side on one grid; layers named as Caffe's within a block."""
+    """Four branches side by side on one grid; layers named as Caffe's within a block.
+
+    Attributes:
+        widths: channels, in the order of `BLOCKS`.
+        large: kernel of the branch called 5x5.
+    """
 
     widths: tuple[int, ...]
+    large: int = 5
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
@@ -60,7 +67,7 @@ class Inception(nn.Module):
         branches = [
             conv(x, "1x1", one),
             conv(conv(x, "3x3_reduce", reduce3), "3x3", three, 3),
-            conv(conv(x, "5x5_reduce", reduce5), "5x5", five, 5),
+            conv(conv(x, "5x5_reduce", reduce5), "5x5", five, self.large),
             conv(pooled, "pool_proj", projection),
         ]
         return concat(branches).replace(name=self.name or "")
@@ -81,14 +88,19 @@ class GoogLeNet(nn.Module):
         aligned: the least ring with which every image size is covered.
         width: factor on every number of channels, for narrow copies.
         dropout: rate after the last module; the papers' nets keep it, the place is BVLC's.
+        rematerialise: keep no activations within modules for the gradient, but compute them again.
     """
 
     aligned: bool = False
     width: float = 1.0
     dropout: float = 0.4
+    rematerialise: bool = False
 
     classifier: ClassVar[Ending] = Ending("loss3_classifier", window=7)
     follows_borders: ClassVar[bool] = True
+    normalised: ClassVar[bool] = True  # after pool1 and conv2
+    large: ClassVar[int] = 5  # kernel of the branch called 5x5
+    pool4: ClassVar[int] = 3  # kernel of pool4
 
     @property
     def ring(self) -> int:
@@ -106,14 +118,29 @@ class GoogLeNet(nn.Module):
         stem = ("7x7_s2", scaled(64), 7, 2)
         x = maps["conv1"] = Convs((stem,), name="conv1")(x)  # 1/2
         x = maps["pool1"] = MaxPool(3, 2, name="pool1")(x)  # 1/4
+        x = LRN(name="norm1")(x) if self.normalised else x
         layers = ("3x3_reduce", scaled(64), 1, 1), ("3x3", scaled(192), 3, 1)
-        x = maps["conv2"] = Convs(layers, name="conv2")(LRN(name="norm1")(x))
-        x = maps["pool2"] = MaxPool(3, 2, name="pool2")(LRN(name="norm2")(x))  # 1/8
+        x = maps["conv2"] = Convs(layers, name="conv2")(x)
+        x = LRN(name="norm2")(x) if self.normalised else x
+        x = maps["pool2"] = MaxPool(3, 2, name="pool2")(x)  # 1/8
+        inception = nn.remat(Inception) if self.rematerialise else Inception
         for block, widths in BLOCKS.items():
             name = f"inception_{block}"
-            x = maps[name] = Inception(tuple(map(scaled, widths)), name=name)(x)
+            x = maps[name] = inception(tuple(map(scaled, widths)), self.large, name=name)(x)
             if block in ("3b", "4e"):
-                pool = f"pool{3 if block == '3b' else 4}"
-                x = maps[pool] = MaxPool(3, 2, name=pool)(x)  # 1/16, 1/32
+                pool, kernel = ("pool3", 3) if block == "3b" else ("pool4", self.pool4)
+                x = maps[pool] = MaxPool(kernel, 2, name=pool)(x)  # 1/16, 1/32
         maps["inception_5b"] = Dropout(self.dropout, name="drop5b")(x, train=train)
         return maps
+
+
+class TorchvisionGoogLeNet(GoogLeNet):
+    """torchvision's edition, for its weights: 3x3 kernels where Caffe's are 5x5, 2x2 in pool4.
+
+    Its batch normalisation is folded into the convolutions, and takes the place of the others. The
+    layers keep Caffe's names, `5x5` too.
+    """
+
+    normalised: ClassVar[bool] = False
+    large: ClassVar[int] = 3
+    pool4: ClassVar[int] = 2
