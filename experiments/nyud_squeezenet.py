@@ -4,7 +4,9 @@ Published for FCN-32s RGB-D on VGG16 (TPAMI 2017, table 5; the 654 test images):
 62.1, mean accuracy 44.8, mean IU 31.7, f.w. IU 46.3. Here 100 of the 795 training and validation
 images are held out by a fixed rule (`NYUDv2(split="holdout")`), and the mean IU counts the classes
 that their truth contains.
-Ours: not run.
+Ours, 100 held out: pixel accuracy 57.8, mean accuracy 35.9, mean IU 23.3, f.w. IU 43.5 after 2,000
+steps (23 passes), 3,820 CPU seconds on two cores (2.3 GB), which is 33 minutes where nothing else
+runs; after 500, 1,000 and 1,500 steps mean IU was 12.8, 18.9 and 22.8.
 
 The net is siftflow_squeezenet's. Depth enters conv1 as a fourth channel, whose filters start as the
 mean of those for the colours; its logarithm is divided by 0.01 to be of the colours' size.
