@@ -1,0 +1,190 @@
+"""A match: who takes part, who computes the same as the first, and what their turns come to."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import TRUNKS, Case
+from benchmarks.turns import ROOT, Contestant, Left, Quartiles, last_line, ratios, take_turns
+
+MODULE = "benchmarks.contestant"
+TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
+"""Of the largest score, or of the first loss. bfloat16 keeps 8 bits of each of 16 layers."""
+FALL = 2e-3
+"""Share of the first loss that two updates must take away: twenty times what may differ."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """Who takes part: a module of `benchmarks.contestants`, and what it is told.
+
+    Attributes:
+        library: the module's name.
+        options: see the module.
+        dtype: `fp32` or `bf16`.
+        trains: whether it has train steps.
+        trunks: the trunks that it has.
+        gpu: whether it takes part on a GPU.
+    """
+
+    library: str
+    options: tuple[str, ...] = ()
+    dtype: str = "fp32"
+    trains: bool = True
+    trunks: tuple[str, ...] = TRUNKS
+    gpu: bool = False
+
+
+PEERS = {
+    "fcn_jax": Peer("ours"),
+    "torch": Peer("in_torch"),
+    "torch-nhwc": Peer("in_torch", ("nhwc",)),
+    "torch-compile": Peer("in_torch", ("compile",)),
+    "torch-compile-nhwc": Peer("in_torch", ("compile", "nhwc")),
+    "onnxruntime": Peer("engines", ("onnxruntime",), trains=False),
+    "opencv": Peer("engines", ("opencv",), trains=False),
+    "flax": Peer("plain_flax", trunks=("vgg16",)),
+    "fcn_jax-bf16": Peer("ours", dtype="bf16", gpu=True),
+    "torch-nhwc-bf16": Peer("in_torch", ("nhwc",), "bf16", gpu=True),
+    "torch-compile-nhwc-bf16": Peer("in_torch", ("compile", "nhwc"), "bf16", gpu=True),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a contestant.
+
+    Attributes:
+        seconds: of one iteration.
+        ratio: its seconds over the first contestant's, within each round.
+        difference: from the first contestant, of the largest score or of the first loss.
+        peak: bytes of its process at most from start to end.
+        peak_in_turns: since everything was set up and compiled, where the system can tell.
+        device_peak: bytes of the accelerator's memory; None on the host.
+        idle: processor time that it took while others ran, over theirs.
+        turns: everything it said.
+    """
+
+    seconds: Quartiles
+    ratio: Quartiles
+    difference: float
+    peak: int
+    peak_in_turns: int
+    device_peak: int | None
+    idle: float
+    turns: list[dict[str, Any]]
+
+
+def compare(
+    case: Case, names: Sequence[str], folder: Path, *, rounds: int, alive: int, iterations: int
+) -> dict[str, Outcome | str]:
+    """Lets everybody check in and take turns, at most `alive` processes at a time.
+
+    The first contestant takes part in every group, and is the one to compare with.
+
+    Returns:
+        Outcomes by name, or the reason why one was not timed.
+
+    Raises:
+        Left: the first contestant cannot take part.
+    """
+
+    def start(name: str) -> Contestant:
+        peer = PEERS[name]
+        own = dataclasses.replace(case, dtype=peer.dtype, options=peer.options)
+        if peer.library == "engines" and not (folder / "net.onnx").exists():
+            run_role("onnx", own, folder)
+        argument = arguments(name, own, folder, library=peer.library, iterations=iterations)
+        return Contestant(name, MODULE, argument, threads=case.threads, env=platform(case))
+
+    outcomes: dict[str, Outcome | str] = {}
+    run_role("files", case, folder)
+    with start(names[0]) as base:
+        check(case, base, base, folder)
+        rest = names[1:]
+        for first in range(0, max(len(rest), 1), alive - 1):
+            with contextlib.ExitStack() as stack:
+                group = []
+                for name in rest[first : first + alive - 1]:
+                    try:
+                        contestant = stack.enter_context(start(name))
+                        check(case, base, contestant, folder)
+                    except Left as reason:
+                        outcomes[name] = str(reason)
+                        continue
+                    group.append(contestant)
+                    seconds = contestant.ready["setup"]
+                    print(f"{name}: ready after {seconds:.0f} s", file=sys.stderr)
+                take_turns([base, *group], rounds, seed=first)
+                for contestant in group:
+                    outcomes[contestant.name] = outcome(case, base, contestant, folder)
+        return {base.name: outcome(case, base, base, folder), **outcomes}
+
+
+def check(case: Case, base: Contestant, other: Contestant, folder: Path) -> None:
+    """Raises Left where a contestant computes something else than the first one."""
+    tolerance = max(TOLERANCE[PEERS[c.name].dtype] for c in (base, other))
+    differs = difference(case, base, other, folder)
+    if not differs <= tolerance:
+        raise Left(f"{other.name}: differs from {base.name} by {differs:.1e}, over {tolerance:.0e}")
+
+
+def difference(case: Case, base: Contestant, other: Contestant, folder: Path) -> float:
+    """Largest difference of the scores over the largest score; of three losses over the first."""
+    if case.train:
+        ours, theirs = (np.array(c.ready["losses"]) for c in (base, other))
+        if not ours[2] < (1 - FALL) * ours[0]:
+            raise Left(f"{base.name}: the losses {ours} do not fall, and would show nothing")
+        return float(np.abs(ours - theirs).max() / ours[0])
+    ours, theirs = (np.load(folder / f"{c.name}.npy", allow_pickle=False) for c in (base, other))
+    if ours.shape != theirs.shape:
+        return float("inf")
+    return float(np.abs(ours - theirs).max() / np.abs(ours).max())
+
+
+def outcome(case: Case, base: Contestant, own: Contestant, folder: Path) -> Outcome:
+    """What a contestant's turns so far come to."""
+    memory = own.ask("memory")
+    rounds = min(len(own.turns), len(base.turns))
+    theirs = sum(turn["seconds"] for turn in base.turns[-rounds:])
+    return Outcome(
+        seconds=Quartiles.of([turn["seconds"] for turn in own.turns]),
+        ratio=ratios(own, base),
+        difference=difference(case, base, own, folder),
+        peak=max(own.ready["peak"], memory["peak"]),
+        peak_in_turns=memory["peak"],
+        device_peak=memory["device"],
+        idle=sum(turn["idle_cpu"] for turn in own.turns) / theirs,
+        turns=own.turns,
+    )
+
+
+def arguments(role: str, case: Case, folder: Path, **more: Any) -> str:
+    """What `benchmarks.contestant` is told."""
+    return json.dumps({"role": role, "case": case.to_json(), "folder": str(folder), **more})
+
+
+def run_role(role: str, case: Case, folder: Path) -> None:
+    """Raises Left where files could not be made."""
+    command = [sys.executable, "-m", MODULE, arguments(role, case, folder)]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise Left(f"{role}: {last_line(done.stderr)}")
+
+
+def platform(case: Case) -> dict[str, str]:
+    """Environment: where JAX computes, and that nobody takes what the others need."""
+    return {
+        "JAX_PLATFORMS": "cuda" if case.device == "gpu" else "cpu",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # otherwise a pool of processes that stays
+    }
