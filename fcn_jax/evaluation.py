@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from fcn_jax.data.canvases import choose_canvases
 from fcn_jax.data.named import each, primary
@@ -11,12 +12,12 @@ from fcn_jax.data.pipeline import evaluation_batches, read_ahead
 from fcn_jax.data.source import Source
 from fcn_jax.inference.evaluate import evaluate
 from fcn_jax.inference.predictor import Predictor
+from fcn_jax.mesh import make_mesh, own_part
 from fcn_jax.metrics import FOUR, Scores, score
 from fcn_jax.preprocessing import Inputs
 from fcn_jax.recipe import Recipe
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import contact_sheet
-from fcn_jax.training.step import make_mesh
 
 
 def evaluate_on(
@@ -26,15 +27,24 @@ def evaluate_on(
     preprocessing: Inputs,
     *,
     threads: int = 4,
+    mesh: Mesh | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores | dict[str, Scores]:
     """Scores of a net on a whole data set, one integer confusion matrix for all of it.
 
-    By name, in the data set's order, where there are several labels.
+    By name, in the data set's order, where there are several labels. Of several processes each
+    reads its own part, and all get the scores of the whole; `mesh` is by default what the batch
+    fits on.
     """
     sizes = [source.size(i) for i in range(len(source))]
     size = recipe.batch_size
-    batches = evaluation_batches(source, batch_size=size, canvases=choose_canvases(sizes, size))
+    mesh = mesh or make_mesh(size)
+    batches = evaluation_batches(
+        source,
+        batch_size=size,
+        canvases=choose_canvases(sizes, size),
+        part=own_part(mesh),
+    )
     read = read_ahead(batches, 0, len(batches), threads=threads)
     matrices = evaluate(
         recipe.model,
@@ -42,7 +52,7 @@ def evaluate_on(
         preprocessing,
         read,
         source.num_classes,
-        mesh=make_mesh(size),
+        mesh=mesh,
         progress=None if progress is None else lambda n, _: progress(n, len(batches)),
     )
     return each(

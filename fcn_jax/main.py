@@ -20,12 +20,17 @@ class Place:
     """Where to run.
 
     Attributes:
-        data: folder with the data sets.
+        data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
         workdir: folder of the run; the same command goes on with what is there. [runs/NAME]
         init: a run's folder or a .safetensors file to start from, instead of the recipe's own.
         demo: three stages on generated scenes, in minutes on a CPU; needs no data.
         threads: threads that read images ahead.
         tensorboard: also write TensorBoard events.
+        mesh: devices for images and for image rows, such as data=4,space=2. [all for images]
+        shard_optimizer: spread the optimizer's state over the devices for images.
+        coordinator: HOST:PORT of process 0 of several; found by itself on Cloud TPU and SLURM.
+        processes: how many processes make this run, where that is not found.
+        process: which of them this is, from 0 on.
         debug: show the whole traceback of an error.
     """
 
@@ -35,6 +40,11 @@ class Place:
     demo: bool = False
     threads: int = 4
     tensorboard: bool = False
+    mesh: str = ""
+    shard_optimizer: bool = False
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
     debug: bool = False
 
 
@@ -73,6 +83,9 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
 
             run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
             return
+        from fcn_jax.training.processes import join
+
+        join(place.coordinator, place.processes, place.process)
         given = dataclasses.asdict(args.recipe) if made else {}
         changes = {} if made else changed_fields(recipe, args.recipe)
         science = recipe(**given) if made else override(recipe, changes)
@@ -89,6 +102,8 @@ def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> No
         init=place.init,
         threads=place.threads,
         tensorboard=place.tensorboard,
+        mesh=place.mesh,
+        shard_optimizer=place.shard_optimizer,
     )
     try:
         run(recipe, machine, origin=origin)
@@ -119,11 +134,16 @@ class messages:  # noqa: N801 - reads as a word at its use
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
-        if isinstance(error, ValueError | ArithmeticError | FileNotFoundError) and not self._debug:
+        if error is None or self._debug:
+            return
+        from fcn_jax.training.processes import leave, trouble
+
+        mistake = isinstance(error, ValueError | ArithmeticError | FileNotFoundError)
+        if text := str(error) if mistake else trouble(error):
             # Grain adds a note on its own internals to what its threads raise.
             notes = [note for note in getattr(error, "__notes__", []) if "Grain" not in note]
-            print("\n".join([f"error: {error}", *notes]), file=sys.stderr)
-            sys.exit(1)
+            print("\n".join([f"error: {text}", *notes]), file=sys.stderr)
+            leave(1)
 
 
 def use_compile_cache() -> None:

@@ -2,19 +2,19 @@
 
 import contextlib
 import dataclasses
-import platform
-import subprocess
+import functools
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fcn_jax.data.canvases import choose_canvases, fills_canvas
 from fcn_jax.data.check import check_labels
+from fcn_jax.data.located import check_same_data, located, of_tfds
 from fcn_jax.data.pipeline import Batches, read_ahead
 from fcn_jax.data.source import Source
 from fcn_jax.evaluation import (
@@ -24,17 +24,27 @@ from fcn_jax.evaluation import (
     split_name,
     spoken,
 )
+from fcn_jax.mesh import (
+    make_mesh,
+    own_part,
+    parse_axes,
+    replicate,
+    shard_batch,
+    shard_over_data,
+)
 from fcn_jax.preprocessing import Inputs
 from fcn_jax.recipe import Recipe, describe
 from fcn_jax.report.pictures import write_png
 from fcn_jax.start import starting_point
 from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.environment import environment
 from fcn_jax.training.events import tensorboard
 from fcn_jax.training.loop import Schedule, fit
+from fcn_jax.training.processes import is_leader, wait_for_all
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State, create_state
-from fcn_jax.training.step import make_mesh, make_train_step, replicate, shard_batch
+from fcn_jax.training.step import make_train_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,10 +53,13 @@ class Machine:
 
     Attributes:
         workdir: folder of the run; resumed if it holds this very run already.
-        data: folder with the data sets.
+        data: folder with the data sets, or `tfds:NAME` to read in their place.
         init: a run's folder or a weights file to start from, instead of the recipe's own.
         threads: threads that read images ahead.
         tensorboard: also write TensorBoard events (extra `tensorboard`).
+        mesh: devices along the axes `data` and `space`, as `data=4,space=2` (see
+            `fcn_jax.mesh`); empty: as many for `data` as the batch can use.
+        shard_optimizer: spread the optimizer's state over `data`, instead of all of it everywhere.
     """
 
     workdir: Path
@@ -54,6 +67,8 @@ class Machine:
     init: Path | None = None
     threads: int = 4
     tensorboard: bool = False
+    mesh: str = ""
+    shard_optimizer: bool = False
 
 
 def run(
@@ -65,7 +80,7 @@ def run(
         recipe: the science.
         machine: the place.
         origin: where the recipe came from, for `recipe.json` (see `fcn_jax.main`).
-        say: prints a line.
+        say: prints a line; called in the first of several processes.
 
     Returns:
         The last evaluation's line of `metrics.jsonl`; None where the run was asked to stop early.
@@ -74,30 +89,44 @@ def run(
         ValueError: data, weights or folder are not what the recipe needs; nothing was trained.
         NonFiniteLossError: the loss left the finite numbers.
     """
-    begun = time.monotonic()
-    train_set, validation_set = (
-        source.at(machine.data) for source in (recipe.train_set, recipe.validation_set)
-    )
+    begun, leads = time.monotonic(), is_leader()
+    say = say if leads else lambda _: None
+    mesh = make_mesh(recipe.batch_size, axes=parse_axes(machine.mesh))
+    train_set = located(recipe.train_set, machine.data, "train")
+    validation_set = located(recipe.validation_set, machine.data, "validation")
+    instead = {"train_set": train_set, "validation_set": validation_set}
+    elsewhere = {"data": describe(instead)} if of_tfds(machine.data) else {}
     say(
-        f"{_name(train_set)}: {len(train_set)} images to train on; "
-        f"{_name(validation_set)}: {len(validation_set)} to validate on"
+        f"{_name(train_set, recipe.train_set)}: {len(train_set)} images to train on; "
+        f"{_name(validation_set, recipe.validation_set)}: {len(validation_set)} to validate on"
     )
     variables, preprocessing, started_from = starting_point(recipe, machine.workdir, machine.init)
-    events = tensorboard(machine.workdir) if machine.tensorboard else None
-    folder = RunFolder(machine.workdir, events)
+    events = tensorboard(machine.workdir) if machine.tensorboard and leads else None
+    folder = RunFolder(machine.workdir, events, writes=leads)
     folder.claim(
         {
             **origin,
+            **elsewhere,
             "recipe": describe(recipe),
             "preprocessing": describe(preprocessing),
             "started_from": started_from,
             "environment": environment(),
         }
     )
+    wait_for_all("the run folder is there")
+    check_same_data(folder.path, folder.described().get("data"), elsewhere.get("data"))
     checkpoints = folder.checkpoints()
     try:
         training = _Training(
-            recipe, machine, train_set, validation_set, preprocessing, folder, checkpoints, say
+            recipe,
+            machine,
+            mesh,
+            train_set,
+            validation_set,
+            preprocessing,
+            folder,
+            checkpoints,
+            say,
         )
         if training.finished:
             say(f"{folder.path}: all {recipe.steps} steps are done already")
@@ -115,6 +144,7 @@ class _Training:
 
     recipe: Recipe
     machine: Machine
+    mesh: Mesh
     train_set: Source
     validation_set: Source
     preprocessing: Inputs
@@ -128,12 +158,11 @@ class _Training:
 
     def to_the_end(self, variables: Any, started_from: str) -> bool:
         """Train from the start or the last checkpoint; False where asked to stop early."""
-        recipe, threads = self.recipe, self.machine.threads
-        batches, uniform = _batches(recipe, self.train_set, threads, self.say)
+        recipe, mesh, threads = self.recipe, self.mesh, self.machine.threads
+        batches, uniform = _batches(recipe, self.train_set, threads, own_part(mesh), self.say)
         check_labels(self.validation_set, threads=threads)
-        mesh = make_mesh(recipe.batch_size)
         optimizer = recipe.optimizer()
-        state = self._state(variables, started_from, optimizer, mesh)
+        state = self._state(variables, started_from, optimizer)
         train_step = make_train_step(
             recipe.model,
             optimizer,
@@ -141,15 +170,23 @@ class _Training:
             self.preprocessing,
             seed=recipe.seed,
             accumulate=recipe.accumulate,
+            mesh=mesh,
+            shard_optimizer=self.machine.shard_optimizer,
         )
         done = int(state.step)
         read = read_ahead(batches, done, recipe.steps, threads=threads)
         reporter = Reporter(
-            self.folder.path.name, recipe.steps, done=done, images_per_step=batches.batch_size
+            self.folder.path.name,
+            recipe.steps,
+            done=done,
+            images_per_step=batches.batch_size,
+            quiet=not is_leader(),
         )
 
         def evaluate_state(state: State, step: int) -> dict[str, Any]:
-            scores = evaluate_on(recipe, self.validation_set, state.variables, self.preprocessing)
+            scores = evaluate_on(
+                recipe, self.validation_set, state.variables, self.preprocessing, mesh=mesh
+            )
             reporter.say(f"{self.folder.path.name}: step {step}, {spoken(scores)}")
             return score_line(scores, step=step, split=split_name(self.validation_set))
 
@@ -168,33 +205,40 @@ class _Training:
                 evaluate=evaluate_state,
                 reporter=reporter,
             )
-        if reached_the_end:
-            examples = draw_examples(
-                recipe, self.validation_set, state.variables, self.preprocessing
-            )
+        if reached_the_end and is_leader():
+            variables = jax.device_get(state.variables)
+            examples = draw_examples(recipe, self.validation_set, variables, self.preprocessing)
             write_png(self.folder.path / "examples.png", examples)
         return reached_the_end
 
-    def _state(self, variables: Any, started_from: str, optimizer: Any, mesh: Mesh) -> State:
-        """The state of the last checkpoint, or that before the first step."""
-
-        def place(tree: Any) -> Any:
-            return replicate(mesh, tree)
-
-        state = create_state(variables, optimizer, frozen=self.recipe.frozen, place=place)
+    def _state(self, variables: Any, started_from: str, optimizer: Any) -> State:
+        """The state of the last checkpoint, whatever devices it is from, or that of the start."""
+        place = functools.partial(replicate, self.mesh)
+        spread = functools.partial(shard_over_data, self.mesh)
+        state = create_state(
+            variables,
+            optimizer,
+            frozen=self.recipe.frozen,
+            place=place,
+            place_optimizer=spread if self.machine.shard_optimizer else place,
+        )
         done = self.checkpoints.latest()
         self.folder.rewind(done or 0)
         if done is None:
             self.say(f"start: {started_from}")
             return state
         self.say(f"{self.folder.path}: going on after step {done} of {self.recipe.steps}")
-        return place(self.checkpoints.restore(done, state))
+        return jax.tree.map(jnp.copy, self.checkpoints.restore(done, state))
 
 
 def _batches(
-    recipe: Recipe, train_set: Source, threads: int, say: Callable[[str], None]
+    recipe: Recipe,
+    train_set: Source,
+    threads: int,
+    part: tuple[int, int],
+    say: Callable[[str], None],
 ) -> tuple[Batches, bool]:
-    """Checked training batches, and whether every image fills its canvas."""
+    """This process's part of checked training batches; whether every image fills its canvas."""
     checked = check_labels(train_set, threads=threads)
     absent = checked.absent if isinstance(checked.absent, dict) else {"": checked.absent}
     for label, classes in absent.items():
@@ -215,6 +259,7 @@ def _batches(
         with_replacement=recipe.with_replacement,
         canvases=canvases,
         augment=recipe.augment,
+        part=part,
     )
     return batches, fills_canvas(checked.sizes, canvases, recipe.augment)
 
@@ -224,22 +269,8 @@ def _without_size(batch: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in batch.items() if key != "size"}
 
 
-def environment() -> dict[str, Any]:
-    """Versions, commit and devices of this process."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-        "commit": commit or None,
-        "devices": [str(device.device_kind) for device in jax.devices()],
-    }
-
-
-def _name(source: Source) -> str:
+def _name(source: Source, own: Source) -> str:
+    """What is read, and the recipe's own data set where that is another."""
     split = getattr(source, "split", None)
-    return type(source).__name__ + (f" {split}" if split else "")
+    name = getattr(source, "title", type(source).__name__) + (f" {split}" if split else "")
+    return name if type(source) is type(own) else f"{name} (in place of {_name(own, own)})"

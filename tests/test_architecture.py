@@ -11,20 +11,22 @@ FILES = sorted([*(ROOT / "fcn_jax").rglob("*.py"), *(ROOT / "experiments").rglob
 # A room is a module or a folder directly under fcn_jax; a trailing * stands for all of a folder.
 MAY_IMPORT = {
     "feature_map": set(),
-    "losses": set(),
+    "coarse": set(),
+    "losses": {"coarse"},
     "metrics": set(),
     "optim": set(),
     "files": set(),
     "compiling": set(),
+    "mesh": set(),
     "preprocessing": set(),
     "ops": {"feature_map"},
     "border": {"feature_map"},
     "layers": {"border", "feature_map", "ops"},
-    "upsampling": {"border", "feature_map", "ops"},
+    "upsampling": {"border", "coarse", "feature_map", "ops"},
     "trunks": {"layers", "feature_map"},
     "inputs": {"feature_map"},
     "fcn": {"border", "inputs", "layers", "upsampling", "feature_map", "trunks"},
-    "fusion": {"fcn", "inputs"},
+    "fusion": {"coarse", "fcn", "inputs"},
     "dense": {"border", "feature_map", "inputs", "layers"},
     "explain": {"inputs", "layers", "upsampling", "feature_map"},
     "data": {"files"},
@@ -32,13 +34,16 @@ MAY_IMPORT = {
     "report": {"files"},
     "download": {"files", "data.files", "main"},
     "surgery": {"convert.layouts"},
-    "hha": {"data.files", "files", "main"},
+    "hha": {"data.files", "files"},
     "convert": {
         *("files", "fcn", "inputs", "ops", "preprocessing", "surgery", "trunks", "upsampling"),
         *("main", "recipe", "start", "training.run_folder"),  # its commands
     },
-    "training": {"inputs", "losses", "metrics", "optim", "compiling", "files"},
-    "inference": {"metrics", "compiling", "report", "files", "feature_map", "layers"},
+    "training": {"coarse", "mesh", "inputs", "losses", "metrics", "optim", "compiling", "files"},
+    "planning": {"inputs", "mesh", "preprocessing", "recipe", "training"},
+    "inference": {
+        *("coarse", "mesh", "metrics", "compiling", "report", "files", "feature_map", "layers"),
+    },
 }
 # These put everything together.
 ANYTHING = {"", "__main__", "commands", "main", "demo", "evaluation", "recipe", "run", "start"}

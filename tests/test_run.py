@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fcn_jax.run as run_module
-from fcn_jax.__main__ import evaluate, predict
+from fcn_jax.commands.runs import evaluate, predict
 from fcn_jax.main import import_recipe_module
 from fcn_jax.recipe import override
 from fcn_jax.run import Machine, run

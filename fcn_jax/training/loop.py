@@ -6,6 +6,7 @@ same batches and ends in the same parameters: state and batch of step n depend o
 
 import dataclasses
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 
 from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.processes import stop_agreed
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State
@@ -45,23 +47,38 @@ class Schedule:
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a request to save and leave; a second Ctrl-C interrupts."""
+    """Turns SIGTERM and Ctrl-C into a request to save and leave; a second Ctrl-C interrupts.
+
+    Of several processes all leave after the same step, whichever was asked: JAX's own handler of
+    SIGTERM passes the word on, so that stays in place, and Ctrl-C becomes a SIGTERM.
+    """
 
     def __init__(self):
+        self._several = jax.process_count() > 1
         self.signal: signal.Signals | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            own = (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT)
+            for number in own:
                 self._before[number] = signal.signal(number, self._note)
         except ValueError:  # not in the main thread, where nobody sends us signals
             pass
         return self
 
     def _note(self, number: int, frame: Any) -> None:
-        self.signal = signal.Signals(number)
         signal.signal(number, self._before[number] or signal.SIG_DFL)
+        if self._several:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.signal = signal.Signals(number)
+
+    def asked_at(self, step: int) -> bool:
+        """Whether to leave after this step; to be called once after every one."""
+        if self._several and stop_agreed(step):
+            self.signal = signal.SIGTERM
+        return self.signal is not None
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -145,7 +162,7 @@ def fit(
         for step in range(first + 1, schedule.steps + 1):
             state, metrics = train_step(state, next(batches))
             losses.add(step, metrics["loss"])
-            if not (schedule.saves_at(step) or stop.signal):
+            if not (stop.asked_at(step) or schedule.saves_at(step)):
                 continue
             losses.check()
             losses.write(step)

@@ -12,14 +12,22 @@ class Reporter:
     """Progress of `total` steps: loss, images per second, time left.
 
     In a terminal a live bar; otherwise a plain line at most every `every` seconds. Use as a
-    context manager.
+    context manager. A `quiet` one says nothing: of several processes, one speaks.
     """
 
     def __init__(
-        self, what: str, total: int, *, done: int, images_per_step: int, every: float = 10.0
+        self,
+        what: str,
+        total: int,
+        *,
+        done: int,
+        images_per_step: int,
+        every: float = 10.0,
+        quiet: bool = False,
     ):
         self._console = Console()
-        self._live = sys.stdout.isatty()
+        self._quiet = quiet
+        self._live = sys.stdout.isatty() and not quiet
         self._what, self._total = what, total
         self._images, self._every = images_per_step, every
         self._start = self._last = time.monotonic()
@@ -70,5 +78,5 @@ class Reporter:
         """Print a line."""
         if self._live:
             self._console.print(text, highlight=False)
-        else:
+        elif not self._quiet:
             print(text, flush=True)

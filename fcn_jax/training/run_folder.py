@@ -15,11 +15,26 @@ from fcn_jax.training.checkpoints import Checkpoints
 
 
 class RunFolder:
-    """The folder of one run; `listener` is called with every line of metrics as it is added."""
+    """The folder of one run.
 
-    def __init__(self, path: Path, listener: Callable[[dict[str, Any]], None] | None = None):
+    Args:
+        path: the folder.
+        listener: called with every line of metrics as it is added.
+        writes: False in all but one of several processes: they measure the same, and keep it in
+            memory, since a line may not be on disk yet when another process asks for it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        listener: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        writes: bool = True,
+    ):
         self.path = path
         self._listener = listener
+        self._writes = writes
+        self._lines: list[dict[str, Any]] | None = None  # of a process that does not write
 
     @property
     def recipe_file(self) -> Path:
@@ -49,6 +64,8 @@ class RunFolder:
         """
         begun = any((self.path / "checkpoints").glob("[0-9]*"))
         if not (begun and self.recipe_file.exists()):
+            if not self._writes:
+                return
             self.path.mkdir(parents=True, exist_ok=True)
             text = json.dumps(described, indent=2) + "\n"
             write_atomically(self.recipe_file, lambda part: part.write_text(text))
@@ -80,6 +97,8 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete lines of `metrics.jsonl`."""
+        if self._lines is not None:
+            return list(self._lines)
         if not self.metrics_file.exists():
             return []
         lines = self.metrics_file.read_text().split("\n")
@@ -87,6 +106,9 @@ class RunFolder:
 
     def append(self, **line: Any) -> None:
         """Add a line; a line cut off by a kill is dropped when the run is resumed."""
+        if self._lines is not None:
+            self._lines.append(line)
+            return
         with self.metrics_file.open("a") as file:
             file.write(json.dumps(line) + "\n")
         if self._listener:
@@ -94,8 +116,12 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Forget what was measured after `step`: it will be measured again."""
-        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
-        write_atomically(self.metrics_file, lambda part: part.write_text("".join(kept)))
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        if not self._writes:
+            self._lines = kept
+            return
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.metrics_file, lambda part: part.write_text(text))
 
     def best_step(self) -> int | None:
         """The evaluated step with the highest mean IU (the first of equals), or None."""

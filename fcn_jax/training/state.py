@@ -70,6 +70,7 @@ def create_state(
     *,
     frozen: tuple[str, ...] = (),
     place: Callable[[Any], Any] = lambda tree: jax.tree.map(jnp.copy, tree),
+    place_optimizer: Callable[[Any], Any] | None = None,
 ) -> State:
     """The state before the first step.
 
@@ -79,9 +80,10 @@ def create_state(
         frozen: layers that do not learn (see `fcn_jax.optim.trainable`).
         place: puts a copy of a tree of arrays on the devices; a step donates its state, and
             must not take the caller's variables with it.
+        place_optimizer: the same for the optimizer's state, if it goes elsewhere.
     """
     learning, rest = trainable(variables["params"], frozen)
     learning, rest = place(learning), place(rest)
     stats = place(variables.get("batch_stats", {}))
-    opt_state = place(jax.jit(optimizer.init)(learning))
+    opt_state = (place_optimizer or place)(jax.jit(optimizer.init)(learning))
     return State(place(jnp.zeros((), jnp.int32)), learning, rest, stats, opt_state)

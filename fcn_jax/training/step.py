@@ -39,6 +39,27 @@ def _kept_in_place(state: State, mesh: Mesh | None, shard_optimizer: bool) -> St
     return jax.lax.with_sharding_constraint(state, places)
 
 
+def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) -> Callable[..., Any]:
+    """Loss and new batch statistics of one pass."""
+
+    def objective(learning: Any, frozen: Any, stats: Any, batch: Batch, key: Any):
+        sizes = batch.get("size")
+        scores, changed = scores_of(
+            net,
+            variables_of(learning, frozen, stats),
+            spread_rows(mesh, preprocess(batch["image"], sizes)),
+            sizes=sizes,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+        labels = jax.tree.map(lambda label: label.astype(jnp.int32), batch["label"])
+        scores, labels = spread_rows(mesh, (scores, labels))
+        return loss(scores, labels, sizes=sizes), changed.get("batch_stats", stats)
+
+    return objective
+
+
 def make_train_step(
     net: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -64,23 +85,7 @@ def make_train_step(
             the arguments' own places.
         shard_optimizer: the optimizer's state comes and stays spread over `data`.
     """
-    net = for_rows(net, mesh)
-
-    def objective(learning: Any, frozen: Any, stats: Any, batch: Batch, key: Any):
-        sizes = batch.get("size")
-        scores, changed = scores_of(
-            net,
-            variables_of(learning, frozen, stats),
-            spread_rows(mesh, preprocess(batch["image"], sizes)),
-            sizes=sizes,
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
-        labels = jax.tree.map(lambda label: label.astype(jnp.int32), batch["label"])
-        scores, labels = spread_rows(mesh, (scores, labels))
-        return loss(scores, labels, sizes=sizes), changed.get("batch_stats", stats)
-
+    objective = _objective(for_rows(net, mesh), loss, preprocess, mesh)
     differentiate = jax.value_and_grad(objective, has_aux=True)
 
     def one_pass(state: State, batch: Batch, key: Any):
