@@ -95,7 +95,7 @@ def test_a_signal_saves_and_leaves(tmp_path, capsys, number):
     assert signal.getsignal(number) is before
 
 
-def test_progress_tells_loss_speed_and_time_left(capsys, monkeypatch):
+def test_progress_tells_loss_speed_waiting_and_time_left(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("fcn_jax.training.progress.time.monotonic", lambda: now[0])
     reporter = Reporter("run", 100, done=10, images_per_step=4, every=1.0)
@@ -103,8 +103,12 @@ def test_progress_tells_loss_speed_and_time_left(capsys, monkeypatch):
         now[0] += 50.0 if step == 11 else 2.0  # the first step compiles
         reporter.step(step, 1.5)
     reporter.pause(100.0)
+    reporter.wait(1.0)  # of the ten seconds since the first step
     now[0] += 102.0  # an evaluation, and one more step
     reporter.step(16, 1.25)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "run: step 11 of 100, loss 1.5"
-    assert lines[-1] == "run: step 16 of 100, loss 1.25, 2.0 images/s, 168 s left"
+    assert (
+        lines[-1]
+        == "run: step 16 of 100, loss 1.25, 2.0 images/s, 10% waiting for data, 168 s left"
+    )

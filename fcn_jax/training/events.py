@@ -23,7 +23,7 @@ def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
 
     def write(line: dict[str, Any]) -> None:
         group = line.get("split", "train")
-        for name in line.keys() & {"loss", *FOUR}:
+        for name in line.keys() & {"loss", "images_per_second", "waiting", *FOUR}:
             writer.add_scalar(f"{group}/{name}", line[name], line["step"])
         writer.flush()
 

@@ -119,6 +119,12 @@ class _Losses:
         if self._window:
             self._folder.append(step=step, loss=sum(self._window) / len(self._window))
             self._window = []
+        if self._reporter.images_per_second is not None:
+            self._folder.append_speed(
+                step=step,
+                images_per_second=round(self._reporter.images_per_second, 3),
+                waiting=round(self._reporter.waiting or 0.0, 4),
+            )
 
 
 def fit(
@@ -139,7 +145,8 @@ def fit(
         train_step: see `fcn_jax.training.step`.
         batches: from batch number `state.step` on, on the devices.
         schedule: when to do what.
-        folder: gets a line with `loss` every so often, and one for every evaluation.
+        folder: gets a line with `loss` every so often, and one for every evaluation; and, in
+            another file, images per second and the share of the time that went by waiting for data.
         checkpoints: get the state where the schedule says, and when asked to stop.
         evaluate: called with a state and its step; returns the line to write down.
         reporter: what a person sees.
@@ -160,7 +167,10 @@ def fit(
 
     with StopRequest() as stop:
         for step in range(first + 1, schedule.steps + 1):
-            state, metrics = train_step(state, next(batches))
+            before = time.monotonic()
+            batch = next(batches)
+            reporter.wait(time.monotonic() - before)
+            state, metrics = train_step(state, batch)
             losses.add(step, metrics["loss"])
             if not (stop.asked_at(step) or schedule.saves_at(step)):
                 continue

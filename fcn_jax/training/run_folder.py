@@ -1,7 +1,7 @@
 """A run on disk: what ran, what it measured, its checkpoints.
 
-`recipe.json` (what ran), `metrics.jsonl` (one JSON object a line), `checkpoints/`. The folder of a
-run that was killed at any moment can be resumed.
+`recipe.json` (what ran), `metrics.jsonl` (one JSON object a line), `speed.jsonl` (how fast),
+`checkpoints/`. The folder of a run that was killed at any moment can be resumed.
 """
 
 import json
@@ -110,6 +110,15 @@ class RunFolder:
             self._lines.append(line)
             return
         with self.metrics_file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._listener:
+            self._listener(line)
+
+    def append_speed(self, **line: Any) -> None:
+        """Add a line to `speed.jsonl`: how fast the machine was, which no two runs have alike."""
+        if not self._writes:
+            return
+        with (self.path / "speed.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if self._listener:
             self._listener(line)
