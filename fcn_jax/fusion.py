@@ -71,6 +71,23 @@ class LateFusion(nn.Module):
         return jax.tree.map(_mean, *scores, is_leaf=is_coarse)
 
 
+def rematerialised(net: nn.Module) -> nn.Module:
+    """The same net, whose trunks keep fewer activations for the gradient and compute them again.
+
+    Raises:
+        ValueError: a trunk has no field `rematerialise`.
+    """
+    if isinstance(streams := getattr(net, "streams", None), Mapping):
+        return net.clone(streams={name: rematerialised(each) for name, each in streams.items()})
+    trunk: Any = getattr(net, "trunk", None)
+    if not hasattr(trunk, "rematerialise"):
+        raise ValueError(
+            f"--rematerialise: {type(trunk or net).__name__} has no field `rematerialise`; run it "
+            "without, or spread the rows of images over devices (--mesh space=N)"
+        )
+    return net.clone(**{"trunk": trunk.clone(rematerialise=True)})
+
+
 def _mean(*scores: Any) -> Any:
     if isinstance(scores[0], CoarseScores):
         return CoarseScores.mean(scores)

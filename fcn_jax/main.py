@@ -28,6 +28,7 @@ class Place:
         tensorboard: also write TensorBoard events.
         mesh: devices for images and for image rows, such as data=4,space=2. [all for images]
         shard_optimizer: spread the optimizer's state over the devices for images.
+        rematerialise: keep fewer activations for the gradient, and compute them again.
         coordinator: HOST:PORT of process 0 of several; found by itself on Cloud TPU and SLURM.
         processes: how many processes make this run, where that is not found.
         process: which of them this is, from 0 on.
@@ -42,6 +43,7 @@ class Place:
     tensorboard: bool = False
     mesh: str = ""
     shard_optimizer: bool = False
+    rematerialise: bool = False
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
@@ -104,6 +106,7 @@ def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> No
         tensorboard=place.tensorboard,
         mesh=place.mesh,
         shard_optimizer=place.shard_optimizer,
+        rematerialise=place.rematerialise,
     )
     try:
         run(recipe, machine, origin=origin)

@@ -24,6 +24,7 @@ from fcn_jax.evaluation import (
     split_name,
     spoken,
 )
+from fcn_jax.fusion import rematerialised
 from fcn_jax.mesh import (
     make_mesh,
     own_part,
@@ -60,6 +61,7 @@ class Machine:
         mesh: devices along the axes `data` and `space`, as `data=4,space=2` (see
             `fcn_jax.mesh`); empty: as many for `data` as the batch can use.
         shard_optimizer: spread the optimizer's state over `data`, instead of all of it everywhere.
+        rematerialise: keep fewer activations for the gradient, and compute them again.
     """
 
     workdir: Path
@@ -69,6 +71,7 @@ class Machine:
     tensorboard: bool = False
     mesh: str = ""
     shard_optimizer: bool = False
+    rematerialise: bool = False
 
 
 def run(
@@ -164,7 +167,7 @@ class _Training:
         optimizer = recipe.optimizer()
         state = self._state(variables, started_from, optimizer)
         train_step = make_train_step(
-            recipe.model,
+            rematerialised(recipe.model) if self.machine.rematerialise else recipe.model,
             optimizer,
             recipe.loss,
             self.preprocessing,

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
+from fcn_jax.fusion import rematerialised
 
 TRUNKS = {
     "vgg": fcn.VGG16(width=1 / 64, batch_norm=True, rematerialise=True),
     "squeezenet": fcn.SqueezeNet(rematerialise=True),
     "googlenet": fcn.GoogLeNet(width=1 / 32, rematerialise=True),
 }
+
+
+def test_by_the_command_line():
+    stream = fcn.FCN(fcn.VGG16(), 3)
+    assert rematerialised(stream) == fcn.FCN(fcn.VGG16(rematerialise=True), 3)
+    late = rematerialised(fcn.LateFusion({"color": stream, "hha": stream}))
+    assert late.streams["hha"].trunk.rematerialise  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="AlexNet has no field"):
+        rematerialised(fcn.FCN(fcn.AlexNet(), 3))
 
 
 @pytest.mark.parametrize(
