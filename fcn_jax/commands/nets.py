@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from tyro.conf import Positional
 
-from fcn_jax.main import import_recipe_module, messages
-
 
 def explain(recipe: Positional[str], /, size: str = "500x500") -> None:
     """Show a net layer by layer: kernel, stride, padding, output, grid, receptive field, cost.
@@ -21,6 +19,7 @@ def explain(recipe: Positional[str], /, size: str = "500x500") -> None:
     from rich.console import Console
 
     from fcn_jax.explain import explain, explain_table
+    from fcn_jax.main import import_recipe_module, messages
 
     with messages(False):
         parsed = re.fullmatch(r"(\d+)x(\d+)", size)
@@ -87,6 +86,8 @@ def list_recipes(folder: Positional[Path] = Path("experiments"), /) -> None:
     """
     from rich.console import Console
     from rich.table import Table
+
+    from fcn_jax.main import messages
 
     with messages(False):
         if not folder.is_dir():

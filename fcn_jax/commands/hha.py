@@ -4,14 +4,11 @@ import os
 import sys
 from pathlib import Path
 
-import tyro
-
-from fcn_jax.hha.encoding import Camera
-from fcn_jax.hha.files import write_hha
+from tyro.conf import Positional
 
 
 def hha_command(
-    depth: tyro.conf.Positional[tuple[Path, ...]],
+    depth: Positional[tuple[Path, ...]],
     /,
     out: Path = Path("hha"),
     unit: float = 0.001,
@@ -33,6 +30,7 @@ def hha_command(
         workers: processes; as many as the machine has cores by default.
         overwrite: make every file anew, whatever is there.
     """
+    from fcn_jax.hha import Camera, write_hha
     from fcn_jax.main import messages
 
     with messages(False):

@@ -1,0 +1,126 @@
+"""`python -m fcn_jax plan`."""
+
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+
+def plan(
+    recipe: Positional[str],
+    /,
+    topology: str = "local",
+    batch: int | None = None,
+    size: str = "512x512",
+    mesh: str = "",
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    rematerialise: bool = False,
+    shard_optimizer: bool = False,
+    uniform: bool = False,
+    slices: bool = False,
+) -> None:
+    """Compile a recipe's train step for chips that need not be there, and say what it takes.
+
+    Args:
+        recipe: module of a recipe, e.g. experiments.voc_fcn8s.
+        topology: a TPU slice such as v5e:2x2 (extra `tpu`); cpu, gpu or local for the devices here.
+        batch: images per pass over all chips. [the recipe's]
+        size: rows x columns of the canvas.
+        mesh: chips for images and for image rows, such as data=4,space=2. [all for images]
+        dtype: that the trunk computes in. [the recipe's]
+        rematerialise: compute activations again in the backward pass instead of keeping them.
+        shard_optimizer: spread the optimizer's state over the chips for images.
+        uniform: every image fills the canvas; otherwise each has its own size, and masks.
+        slices: also compute what every other slice of the generation takes at as many images on a
+            chip.
+    """
+    from fcn_jax.main import messages
+
+    with messages(False):
+        if topology not in ("local", "gpu"):
+            import jax
+
+            jax.config.update("jax_platforms", "cpu")  # a TPU is described, and not taken
+        options = {"dtype": dtype, "rematerialise": rematerialise}
+        fields = {"shard_optimizer": shard_optimizer, "uniform": uniform}
+        _plan(recipe, topology, batch, parse_size(size), mesh, options, fields, slices)
+
+
+def _plan(
+    name: str,
+    topology: str,
+    batch: int | None,
+    size: tuple[int, int],
+    mesh: str,
+    options: dict[str, Any],
+    fields: dict[str, Any],
+    slices: bool,
+) -> None:
+    from fcn_jax.planning.program import compile_step
+    from fcn_jax.planning.report import remedies_report, report, slices_report
+    from fcn_jax.planning.search import fits, remedies
+    from fcn_jax.planning.slices import find_slice
+
+    place = find_slice(topology)
+    step = make_step(name, place, batch, size, mesh, **fields)
+    step = step.with_net(**options)
+    if slices and not (place.chip and step.space == 1 and step.data > 1):
+        raise ValueError("--slices needs a TPU slice of several chips, and a mesh without space")
+    print(f"{name}: compiling for {topology}; a large net takes minutes", flush=True)
+    program = compile_step(step, place)
+    print(report(step, place, program), flush=True)
+    if not fits(program, place):
+        print(remedies_report(step, place, remedies(step, place, program, compile_step)))
+    elif slices:
+        print(slices_report(step, place, program))
+
+
+def make_step(
+    name: str, place: Any, batch: int | None, size: tuple[int, int], mesh: str, **fields: Any
+) -> Any:
+    """The train step of a recipe on a mesh of a slice's chips.
+
+    Args:
+        name: module of the recipe.
+        place: the slice (`fcn_jax.planning.slices.Slice`).
+        batch: images per pass; None for the recipe's.
+        size: rows and columns of the canvas.
+        mesh: as in `data=4,space=2`; empty for all chips along `data` that the batch can use.
+        **fields: others of `fcn_jax.planning.program.Step`.
+
+    Raises:
+        ValueError: there is no such recipe, or no such mesh.
+    """
+    from fcn_jax.convert.commands import recipe_preprocessing
+    from fcn_jax.main import import_recipe_module
+    from fcn_jax.mesh import make_mesh, parse_axes
+    from fcn_jax.planning.program import Step
+    from fcn_jax.preprocessing import CAFFE
+
+    recipe = getattr(import_recipe_module(name), "RECIPE", None)
+    if recipe is None:
+        raise ValueError(f"{name} holds no RECIPE; name a recipe such as experiments.voc_fcn8s")
+    images: int = recipe.batch_size if batch is None else batch
+    made = make_mesh(images, list(place.devices), axes=parse_axes(mesh))
+    return Step(
+        recipe=recipe,
+        preprocessing=recipe_preprocessing(name) or CAFFE,
+        batch=images,
+        size=size,
+        data=made.shape["data"],
+        space=made.shape["space"],
+        **fields,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`375x500` as rows and columns.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import re
+
+    parsed = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not parsed:
+        raise ValueError(f"--size must be ROWSxCOLUMNS, such as 375x500; found {text!r}")
+    return int(parsed[1]), int(parsed[2])

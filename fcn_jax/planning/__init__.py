@@ -1,0 +1,1 @@
+"""What a train step needs and takes on chips that need not be there."""
