@@ -70,10 +70,19 @@ def test_bilinear_weights_are_those_of_linear_interpolation():
     ):
         for n, factor in [(17, 4), (16, 4), (5, 8)]:
             cells = centres(n, factor)
-            before, after, t = coarse.taps(centres, n, factor)
-            found = cells[before] * (1 - t) + cells[after] * t
+            found = coarse.interpolation(centres, n, factor) @ cells
             expected = np.interp(np.arange(n), cells, cells)
-            np.testing.assert_allclose(found, expected, atol=1e-5)
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_shares_are_means_over_the_pixels_of_each_cell():
+    hot = one_hot(blobs(13, 18), coarse.carried).hot
+    for centres in (coarse.first, coarse.middle, coarse.even, coarse.corners):
+        found = coarse.share(hot, centres, 4)
+        rows, columns = (coarse.nearest(centres, n, 4) for n in hot.shape[1:])
+        for i, j in np.ndindex(*found.shape[1:]):
+            expected = hot[:, rows == i][:, :, columns == j].mean((1, 2))
+            np.testing.assert_allclose(found[:, i, j], expected, rtol=1e-6)
 
 
 def test_void_answers_and_void_truth_count_as_asked():

@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ def save_chart(
     title: str,
     ticks: Sequence[str],
     series: Mapping[str, Sequence[float | None]],
+    places: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Path:
     """Writes lines over evenly spaced ticks as an SVG, atomically.
 
@@ -33,15 +35,18 @@ def save_chart(
         title: heading, which names the vertical axis and its unit.
         ticks: labels of the horizontal axis.
         series: by name, one value per tick, or None where there is none.
+        places: by name, where the values of a series lie if not on the ticks: 1.5 is half way
+            between the second and the third.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: a series has not one entry per tick, or no series has a value.
+        ValueError: a series has not one entry per tick or place, or no series has a value.
     """
     values = [v for line in series.values() for v in line if v is not None]
-    if not values or any(len(line) != len(ticks) for line in series.values()):
+    at = {name: places.get(name, range(len(ticks))) for name in series}
+    if not values or any(len(line) != len(at[name]) for name, line in series.items()):
         raise ValueError(
             f"{path}: a chart needs values and one entry per tick ({len(ticks)}); found "
             f"{ {name: len(line) for name, line in series.items()} }. Put None where there is none."
@@ -50,7 +55,7 @@ def save_chart(
     high = high if high > low else low + 1
     plot = _HEIGHT - _TOP - _BOTTOM
 
-    def x(i: int) -> float:
+    def x(i: float) -> float:
         return _LEFT + (i + 0.5) * (_WIDTH - _LEFT) / len(ticks)
 
     def y(value: float) -> float:
@@ -66,7 +71,7 @@ def save_chart(
     parts += [_text(x(i), _HEIGHT - 30, tick, "middle") for i, tick in enumerate(ticks)]
     for n, (name, line) in enumerate(series.items()):
         colour = _COLOURS[n % len(_COLOURS)]
-        points = [(x(i), y(v)) for i, v in enumerate(line) if v is not None]
+        points = [(x(i), y(v)) for i, v in zip(at[name], line, strict=True) if v is not None]
         path_data = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         parts.append(f'<polyline points="{path_data}" fill="none" stroke="{colour}"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
@@ -101,13 +106,18 @@ class Cost:
     seconds: float
 
 
+def stopwatch() -> Callable[[], float]:
+    """The clock of `Cost.seconds`."""
+    return time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+
+
 def costs(programs: Mapping[str, Callable[..., Any]], *arguments: Any, repeats: int) -> list[Cost]:
     """The cost of each program on the same arguments, timed in turns after one run unmeasured."""
     compiled = [
         jax.jit(program, compiler_options=compiler_options()).lower(*arguments).compile()
         for program in programs.values()
     ]
-    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+    clock = stopwatch()
     seconds = []
     for _ in range(repeats + 1):
         turn = []

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -73,12 +73,11 @@ def sample(hot: np.ndarray, centres: Centres, factor: int) -> np.ndarray:
 
 def share(hot: np.ndarray, centres: Centres, factor: int) -> np.ndarray:
     """The share of each class in the pixels that are nearest to the cell."""
-    for axis, n in enumerate(hot.shape[1:], 1):
-        starts = np.flatnonzero(np.diff(nearest(centres, n, factor), prepend=-1))
-        counts = np.diff(starts, append=n).astype(np.float32)
-        hot = np.add.reduceat(hot, starts, axis)
-        hot /= counts[:, None] if axis == 1 else counts
-    return hot
+    rows, columns = (gathering(centres, n, factor) for n in hot.shape[1:])
+    pixels = rows.sum(1)[:, None] * columns.sum(1)
+    sums = rows @ _axis_first(hot, 1)  # whole numbers, so equal shares are equal
+    sums = columns @ _axis_first(sums.reshape(-1, len(hot), hot.shape[2]).swapaxes(0, 1), 2)
+    return sums.reshape(-1, len(hot), len(pixels)).transpose(1, 2, 0) / pixels
 
 
 def majority(hot: np.ndarray, centres: Centres, factor: int) -> np.ndarray:
@@ -96,27 +95,47 @@ def nearest(centres: Centres, n: int, factor: int) -> np.ndarray:
 
 
 @functools.cache
-def taps(centres: Centres, n: int, factor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per pixel the cells before and after it and the second's weight, clamped at the ends."""
+def gathering(centres: Centres, n: int, factor: int) -> Any:
+    """A sparse float32 matrix (cells, n): 1 where the pixel's nearest cell is this one."""
+    from scipy.sparse import csr_array
+
+    cells = nearest(centres, n, factor)
+    return csr_array((np.ones(n, np.float32), (cells, np.arange(n))))
+
+
+@functools.cache
+def interpolation(centres: Centres, n: int, factor: int) -> Any:
+    """A sparse float32 matrix (n, cells): linear between the two cells around, clamped outside."""
+    from scipy.sparse import csr_array
+
     cells, pixels = centres(n, factor), np.arange(n)
     after = np.searchsorted(cells, pixels, "right").clip(min(1, len(cells) - 1), len(cells) - 1)
     before = np.maximum(after - 1, 0)
     width = np.where(after > before, cells[after] - cells[before], 1)
-    return before, after, ((pixels - cells[before]) / width).clip(0, 1).astype(np.float32)
+    t = ((pixels - cells[before]) / width).clip(0, 1)
+    weights = np.concatenate([1 - t, t]).astype(np.float32)
+    where = np.concatenate([pixels, pixels]), np.concatenate([before, after])
+    return csr_array((weights, where), shape=(n, len(cells)))
+
+
+def _axis_first(planes: np.ndarray, axis: int) -> np.ndarray:
+    """`planes` (k, h, w) as a matrix whose rows are that axis: what a sparse matrix is fast on."""
+    order = (1, 0, 2) if axis == 1 else (2, 0, 1)
+    return planes.transpose(order).reshape(planes.shape[axis], -1)
 
 
 def _bilinear(weights: np.ndarray, centres: Centres, shape: tuple[int, ...], f: int) -> np.ndarray:
-    a, b, t = taps(centres, shape[0], f)
-    weights = weights[:, a] * (1 - t)[:, None] + weights[:, b] * t[:, None]
-    a, b, t = taps(centres, shape[1], f)
-    return weights[:, :, a] * (1 - t) + weights[:, :, b] * t
+    (k, i, _), (h, w) = weights.shape, shape
+    wide = (interpolation(centres, w, f) @ _axis_first(weights, 2)).reshape(w, k, i)
+    fine = interpolation(centres, h, f) @ _axis_first(wide.transpose(1, 2, 0), 1)
+    return fine.reshape(h, k, w).swapaxes(0, 1)
 
 
 def _largest(weights: np.ndarray) -> np.ndarray:
     """`weights.argmax(0)`, several times faster for a handful of classes."""
     best, winner = weights[0].copy(), np.zeros(weights.shape[1:], np.uint8)
     for k in range(1, len(weights)):
-        winner[weights[k] > best] = k
+        np.copyto(winner, np.uint8(k), where=weights[k] > best)
         np.maximum(best, weights[k], out=best)
     return winner
 

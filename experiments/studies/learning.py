@@ -1,0 +1,193 @@
+"""Variants of a recipe that learn in turns on the same images, for the studies that train.
+
+Image n of every variant's training is the same, whatever its batches. Variants take their steps in
+turns and only the steps are timed, so that other work on the machine slows all of them alike.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.studies import stopwatch
+from fcn_jax.data.canvases import choose_canvases, fills_canvas
+from fcn_jax.data.pipeline import Batches, Numbered
+from fcn_jax.data.source import Source
+from fcn_jax.evaluation import evaluate_on
+from fcn_jax.metrics import Scores
+from fcn_jax.recipe import Recipe
+from fcn_jax.start import starting_point
+from fcn_jax.surgery import transplant
+from fcn_jax.training.state import create_state, zero_variables
+from fcn_jax.training.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to train.
+
+    Attributes:
+        stages: recipes one after the other, each from the parameters of the one before; the first
+            from the common start.
+        feed: makes what is trained on from the plain batches of a stage.
+        net: what is trained, where that is not the recipe's model, which is scored; their
+            parameters have the same names.
+        others: what the model is scored on beside the recipe's validation set, by name.
+    """
+
+    stages: tuple[Recipe, ...]
+    feed: Callable[[Batches], Numbered] = lambda batches: batches
+    net: nn.Module | None = None
+    others: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Updates of all stages."""
+        return sum(recipe.steps for recipe in self.stages)
+
+
+class Point(NamedTuple):
+    """Where a variant stands.
+
+    Attributes:
+        step: updates so far.
+        images: images seen so far.
+        seconds: processor time of the steps so far (wall time on other devices than a CPU).
+        loss: mean training loss since the point before.
+        scores: on the images held out.
+        others: on the variant's other images, by name.
+    """
+
+    step: int
+    images: int
+    seconds: float
+    loss: float
+    scores: Scores
+    others: dict[str, Scores]
+
+
+Curves = dict[str, list[Point]]
+
+
+def train(
+    variants: Mapping[str, Variant], *, turns: int, points: int, weights: Path | None = None
+) -> Curves:
+    """Trains the variants in turns and scores them on the way.
+
+    Args:
+        variants: by name; each takes `steps / turns` steps a turn.
+        turns: how many.
+        points: how often each is scored, evenly spread, the end included.
+        weights: a weights file to start from, instead of the recipes' own.
+
+    Raises:
+        ValueError: a variant's steps are no multiple of `turns`, or the weights do not fit.
+    """
+    for name, variant in variants.items():
+        if variant.steps % turns:
+            raise ValueError(
+                f"{name} takes {variant.steps} steps in {turns} turns; make them a multiple"
+            )
+    learners = {name: _Learner(variant, weights) for name, variant in variants.items()}
+    marks = {turns * i // points for i in range(1, points + 1)}
+    for turn in range(1, turns + 1):
+        for learner in learners.values():
+            learner.take(learner.variant.steps // turns)
+        if turn in marks:
+            for learner in learners.values():
+                learner.measure()
+    return {name: learner.curve for name, learner in learners.items()}
+
+
+def batches_of(recipe: Recipe) -> tuple[Batches, bool]:
+    """A recipe's training batches, and whether every image fills its canvas."""
+    source, per_step = recipe.train_set, recipe.batch_size * recipe.accumulate
+    sizes = [source.size(i) for i in range(len(source))]
+    canvases = choose_canvases(sizes, per_step, augment=recipe.augment, seed=recipe.seed)
+    batches = Batches(
+        source,
+        batch_size=per_step,
+        seed=recipe.seed,
+        with_replacement=recipe.with_replacement,
+        canvases=canvases,
+        augment=recipe.augment,
+    )
+    return batches, fills_canvas(sizes, canvases, recipe.augment)
+
+
+@functools.lru_cache(maxsize=8)
+def _step_of(
+    net: nn.Module, optimizer: Any, loss: Any, preprocessing: Any, seed: int, accumulate: int
+) -> Any:
+    """`make_train_step`, one for all variants that share it, so that it is compiled once."""
+    return make_train_step(net, optimizer(), loss, preprocessing, seed=seed, accumulate=accumulate)
+
+
+class _Learner:
+    """A variant while it learns."""
+
+    def __init__(self, variant: Variant, weights: Path | None):
+        self.variant, self.curve = variant, []
+        self._clock, self._seconds, self._losses = stopwatch(), 0.0, []
+        self._step = self._images = 0
+        self._coming = list(variant.stages)
+        first = self._coming[0]
+        variables, self._preprocessing, _ = starting_point(first, Path("runs/studies"), weights)
+        self._begin(variables)
+
+    def _begin(self, variables: Any) -> None:
+        """Start the next stage from these variables, its momentum from nothing."""
+        self.recipe = recipe = self._coming.pop(0)
+        self._until = self._step + recipe.steps
+        self._state = create_state(variables, recipe.optimizer(), frozen=recipe.frozen)
+        self._train_step = _step_of(
+            self.variant.net or recipe.model,
+            recipe.optimizer,
+            recipe.loss,
+            self._preprocessing,
+            recipe.seed,
+            recipe.accumulate,
+        )
+        batches, uniform = batches_of(recipe)
+        self._fed, self._without = self.variant.feed(batches), {"size"} if uniform else set()
+        self._compiled = False
+
+    def take(self, steps: int) -> None:
+        """So many steps."""
+        for _ in range(steps):
+            if self._step == self._until:
+                self._next_stage()
+            fed = self._fed[self._step]
+            batch = {key: jnp.asarray(fed[key]) for key in fed.keys() - self._without}
+            if not self._compiled:  # on a copy: a step takes the memory of its state
+                jax.block_until_ready(self._train_step(jax.tree.map(jnp.copy, self._state), batch))
+                self._compiled = True
+            begun = self._clock()
+            self._state, metrics = self._train_step(self._state, batch)
+            jax.block_until_ready(self._state)
+            self._seconds += self._clock() - begun
+            self._losses.append(float(metrics["loss"]))
+            self._step += 1
+            self._images += self.recipe.batch_size * self.recipe.accumulate
+
+    def _next_stage(self) -> None:
+        target = zero_variables(self._coming[0].model)
+        self._begin(transplant(target, self._state.variables)[0])
+
+    def measure(self) -> None:
+        """A point of the curve."""
+        scores = self._scores_on(self.recipe.validation_set)
+        others = {name: self._scores_on(source) for name, source in self.variant.others.items()}
+        loss = float(np.mean(self._losses))
+        self.curve.append(Point(self._step, self._images, self._seconds, loss, scores, others))
+        self._losses = []
+
+    def _scores_on(self, source: Source) -> Any:
+        recipe = dataclasses.replace(self.recipe, batch_size=4)  # one program for all variants
+        return evaluate_on(recipe, source, self._state.variables, self._preprocessing, threads=0)

@@ -1,0 +1,137 @@
+"""Three stages, each with one more skip, or all skips at once in as many steps.
+
+Source: FCN papers, section 4.3 (32s, 16s and 8s one after the other, the learning rate divided by
+100 for each) and TPAMI 2017, section 4.3 (all at once, each skip's features multiplied by a
+constant that makes their mean size alike); rows FCN-8s and FCN-8s-at-once of TPAMI table 3, VGG16
+on VOC. Here the strides are SqueezeNet's 16, 8 and 4, and the rate falls by ten each time, since a
+hundredth would move nothing in so few steps.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.studies.curves import convergence_table, save_curves, scores_table
+from experiments.studies.learning import Variant, batches_of, train
+from experiments.studies.setting import Setting
+from fcn_jax.fcn import FCN
+from fcn_jax.feature_map import FeatureMap
+from fcn_jax.inputs import as_image
+from fcn_jax.optim import CaffeSGD
+from fcn_jax.recipe import Recipe
+from fcn_jax.start import starting_point
+
+SKIPS = ("fire8", "fire4")
+"""Maps of SqueezeNet at strides 8 and 4."""
+
+PUBLISHED = {
+    "staged, 8s": (91.2, 77.6, 65.5, 84.5),
+    "at once, 8s": (91.1, 78.5, 65.4, 84.4),
+    "first stage, 32s": (90.5, 76.5, 63.6, 83.5),
+    "second stage, 16s": (91.0, 78.1, 65.0, 84.3),
+}
+"""Pixel accuracy, mean accuracy, mean IU, frequency weighted IU on seg11valid, per cent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Setting):
+    """Strides 16, 8 and 4 one after the other, or at once, on the same images.
+
+    Attributes:
+        steps: updates of each stage; at once takes as many as all three.
+        batch_size: images per update.
+        learning_rate: of the first stage, and of at once.
+        drop: the rate is divided by this at each later stage.
+        points: how often both are scored in the length of one stage.
+    """
+
+    steps: int = 80
+    batch_size: int = 8
+    learning_rate: float = 3e-5
+    drop: float = 10.0
+    points: int = 1
+
+
+def scales(recipe: Recipe, skips: tuple[str, ...], weights: Path | None) -> tuple[float, ...]:
+    """Factors that make each skip's features as large as the deepest map's, in the mean.
+
+    Mean absolute values over the recipe's first batch, before training.
+    """
+    variables, preprocessing, _ = starting_point(recipe, Path("runs/studies"), weights)
+    batch = batches_of(recipe)[0][0]
+    trunk = recipe.model.trunk  # type: ignore[attr-defined]
+    sizes = jnp.asarray(batch["size"])
+    preprocess: Any = preprocessing
+    image = as_image(preprocess(jnp.asarray(batch["image"]), sizes), sizes, jnp.float32)
+    image = image.replace(ring=getattr(trunk, "ring", 0))
+
+    @jax.jit
+    def sizes_of(variables: Any, image: FeatureMap) -> tuple[Any, Any]:
+        maps = trunk.apply(variables, image, train=False)
+        mean = {name: jnp.abs(x.values).mean() for name, x in maps.items()}
+        return [mean[name] for name in skips], mean[next(reversed(maps))]
+
+    found, deepest = sizes_of({"params": variables["params"]["trunk"]}, image)
+    return tuple(float(deepest / size) for size in found)
+
+
+def variants(
+    recipe: Recipe, skips: tuple[str, ...], skip_scales: tuple[float, ...], drop: float
+) -> dict[str, Variant]:
+    """The recipe's own steps for each stage, and their sum at once."""
+
+    def stage(number: int) -> Recipe:
+        optimizer = recipe.optimizer
+        assert isinstance(optimizer, CaffeSGD) and not callable(optimizer.learning_rate)
+        rate = optimizer.learning_rate / drop**number
+        return dataclasses.replace(
+            recipe,
+            model=_net(recipe, skips[:number], ()),
+            optimizer=dataclasses.replace(optimizer, learning_rate=rate),
+        )
+
+    stages = tuple(stage(number) for number in range(len(skips) + 1))
+    at_once = dataclasses.replace(
+        recipe,
+        model=_net(recipe, skips, skip_scales),
+        steps=recipe.steps * len(stages),
+    )
+    return {"staged": Variant(stages=stages), "at once": Variant(stages=(at_once,))}
+
+
+def _net(recipe: Recipe, skips: tuple[str, ...], skip_scales: tuple[float, ...]) -> FCN:
+    assert isinstance(recipe.model, FCN)
+    return recipe.model.clone(skips=skips, skip_scales=skip_scales)
+
+
+def main(options: Options) -> None:
+    """Trains both, prints their scores beside the published ones, and saves the plots."""
+    import rich
+
+    recipe = options.recipe(
+        steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
+    )
+    skip_scales = scales(recipe, SKIPS, options.weights)
+    named = ", ".join(f"{s} x {c:.3g}" for s, c in zip(SKIPS, skip_scales, strict=True))
+    print(f"features at once: {named} (published: pool4 x 0.01, pool3 x 0.0001)")
+    made = variants(recipe, SKIPS, skip_scales, options.drop)
+    stages = len(SKIPS) + 1
+    points = options.points * stages  # so that the end of every stage is one
+    curves = train(made, turns=options.steps * stages, points=points, weights=options.weights)
+
+    def mean_iu(point):
+        return 100 * point.scores.mean_iu
+
+    rich.print(scores_table(curves, options.where, PUBLISHED))
+    rich.print(convergence_table(curves, "mean IU, per cent", mean_iu, digits=1))
+    for path in save_curves(options.out, "staged_or_at_once", "mean IU, %", curves, mean_iu):
+        print(path)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Options))
