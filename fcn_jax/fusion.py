@@ -82,7 +82,7 @@ def rematerialised(net: nn.Module) -> nn.Module:
     trunk: Any = getattr(net, "trunk", None)
     if not hasattr(trunk, "rematerialise"):
         raise ValueError(
-            f"--rematerialise: {type(trunk or net).__name__} has no field `rematerialise`; run it "
+            f"--rematerialise: {type(trunk or net).__name__} has no such field; run it "
             "without, or spread the rows of images over devices (--mesh space=N)"
         )
     return net.clone(**{"trunk": trunk.clone(rematerialise=True)})

@@ -40,7 +40,7 @@ MAY_IMPORT = {
         *("main", "recipe", "start", "training.run_folder"),  # its commands
     },
     "training": {"coarse", "mesh", "inputs", "losses", "metrics", "optim", "compiling", "files"},
-    "planning": {"inputs", "mesh", "preprocessing", "recipe", "training"},
+    "planning": {"fusion", "inputs", "mesh", "preprocessing", "recipe", "training"},
     "inference": {
         *("coarse", "mesh", "metrics", "compiling", "report", "files", "feature_map", "layers"),
     },

@@ -20,7 +20,7 @@ def test_by_the_command_line():
     assert rematerialised(stream) == fcn.FCN(fcn.VGG16(rematerialise=True), 3)
     late = rematerialised(fcn.LateFusion({"color": stream, "hha": stream}))
     assert late.streams["hha"].trunk.rematerialise  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="AlexNet has no field"):
+    with pytest.raises(ValueError, match="AlexNet has no such field"):
         rematerialised(fcn.FCN(fcn.AlexNet(), 3))
 
 

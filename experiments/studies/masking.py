@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.studies.curves import save_curves
 from experiments.studies.learning import Curves, Variant, train
-from experiments.studies.setting import Setting
+from experiments.studies.setting import Derived, Setting
 from fcn_jax.data import Augment
 from fcn_jax.data.files import IGNORE
 from fcn_jax.data.source import Example, Source
@@ -54,7 +54,7 @@ PUBLISHED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Masked:
+class Masked(Derived):
     """A source of which only a part is seen.
 
     What is masked has the mean colour, and so has every void pixel (255) wherever anything is
@@ -93,16 +93,6 @@ class Masked:
     def at(self, root: Path | str) -> "Masked":
         """The same, read from the data folder `root`."""
         return Masked(self.source.at(root), self.seen)
-
-    @property
-    def num_classes(self) -> Any:
-        """As the source's."""
-        return self.source.num_classes
-
-    @property
-    def class_names(self) -> Any:
-        """As the source's."""
-        return self.source.class_names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

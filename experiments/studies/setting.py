@@ -96,8 +96,24 @@ def trunk() -> nn.Module:
     return SqueezeNet(aligned=True, dropout=0.0)
 
 
+class Derived:
+    """A source made of another, with its classes."""
+
+    source: Source
+
+    @property
+    def num_classes(self) -> Any:
+        """As the source's."""
+        return self.source.num_classes
+
+    @property
+    def class_names(self) -> Any:
+        """As the source's."""
+        return self.source.class_names
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Few:
+class Few(Derived):
     """Examples of a source, evenly spread over it, each decoded once and kept in memory.
 
     Attributes:
@@ -124,13 +140,3 @@ class Few:
     def at(self, root: Path | str) -> "Few":
         """The same examples, read from the data folder `root`."""
         return Few(self.source.at(root), self.count)
-
-    @property
-    def num_classes(self) -> Any:
-        """As the source's."""
-        return self.source.num_classes
-
-    @property
-    def class_names(self) -> Any:
-        """As the source's."""
-        return self.source.class_names

@@ -47,6 +47,19 @@ def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     with Image.open(path) as stored:
         image = ImageOps.exif_transpose(stored)
         image.load()
+    return rgb_pixels(image, path)
+
+
+def rgb_pixels(image: Image.Image, path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
+    """Pixels of any mode as RGB: 16 bits scaled to 8, transparency laid on white.
+
+    Args:
+        image: a decoded image, or a part of one.
+        path: its file, for messages.
+
+    Raises:
+        ValueError: if the pixels are of 32 bits, which have no agreed white.
+    """
     if image.mode.startswith("I;16"):
         gray = np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=-1)

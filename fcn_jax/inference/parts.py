@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
+from fcn_jax.inference.folder import rgb_pixels
+
 Blocks = tuple[tuple[int, int], Iterator[UInt8[np.ndarray, "r w 3"]]]
 """Rows and columns of an image, and its rows from the top down, some at a time, RGB."""
 
@@ -47,15 +49,4 @@ def as_rgb(part: bytes, path: Path) -> UInt8[np.ndarray, "r w 3"]:
     """
     with opened(part, path) as image:
         image.load()
-        if image.mode.startswith("I;16"):
-            gray = np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
-            return np.repeat(gray[..., None], 3, axis=-1)
-        if image.mode in ("I", "F"):
-            raise ValueError(
-                f"{path}: expected pixels of 8 or 16 bits, found 32 bits (mode {image.mode}): "
-                "scale them to 0..255 and save them again."
-            )
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert("RGB"))
+        return rgb_pixels(image, path)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fcn_jax.fusion import rematerialised
 from fcn_jax.inputs import placeholder
 from fcn_jax.mesh import make_mesh, over_data
 from fcn_jax.planning.collectives import Collective, collectives
@@ -82,12 +83,8 @@ def _changed(net: Any, dtype: Any, rematerialise: bool) -> Any:
         changed = {name: _changed(each, dtype, rematerialise) for name, each in streams.items()}
         return net.clone(streams=changed)
     fields = {} if dtype is None else {"dtype": dtype}
-    if rematerialise:
-        trunk: Any = getattr(net, "trunk", None)
-        if not hasattr(trunk, "rematerialise"):
-            raise ValueError(f"--rematerialise: {type(trunk or net).__name__} has no such field")
-        fields["trunk"] = trunk.clone(rematerialise=True)
-    return net.clone(**fields)
+    net = net.clone(**fields)
+    return rematerialised(net) if rematerialise else net
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
