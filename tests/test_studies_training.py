@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chart_points import points
 
 from experiments.studies import (
     curves,
@@ -148,11 +149,10 @@ def test_curves_are_drawn_by_the_second(tmp_path):
         for name, seconds in {"slow": (4.0, 8.0), "quick": (1.0, 2.0)}.items()
     }
     _, path = curves.save_curves(tmp_path, "x", "loss", made, lambda point: point.loss)
-    circles = [e for e in ElementTree.parse(path).iter() if e.tag.endswith("circle")]
-    x = [float(circle.attrib["cx"]) for circle in circles]
-    assert x[3] - x[2] > 40
-    assert x[1] - x[0] == pytest.approx(4 * (x[3] - x[2]), abs=0.5)  # written with one decimal
-    assert x[0] - x[3] == pytest.approx(2 * (x[3] - x[2]), abs=0.5)
+    (slow, slower), (quick, later) = ([x for x, _ in points(path, name)] for name in made)
+    assert later - quick > 40
+    assert slower - slow == pytest.approx(4 * (later - quick))
+    assert slow - later == pytest.approx(2 * (later - quick))
 
 
 def check_program(study, given, words, capsys):

@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.studies import save_chart
+from experiments.studies.charts import save_chart
 from experiments.studies.learning import Curves, Point
 from fcn_jax.metrics import FOUR
-
-_TICKS = 8
 
 
 def scores_table(curves: Curves, title: str, published: Mapping[str, Sequence[float]]) -> Any:
@@ -72,13 +70,11 @@ def save_curves(
     """
     ticks = [_seen(points) for points in zip(*curves.values(), strict=True)]
     lines = {name: [value(point) for point in curve] for name, curve in curves.items()}
-    tick = max(curve[-1].seconds for curve in curves.values()) / _TICKS
-    moments = [f"{tick * i:.3g}" for i in range(_TICKS + 1)]
-    places = {name: [point.seconds / tick for point in curve] for name, curve in curves.items()}
+    moments = {name: [point.seconds for point in curve] for name, curve in curves.items()}
     by_second = out / f"{name}_by_second.svg"
     return [
-        save_chart(out / f"{name}.svg", f"{title}, by steps or images", ticks, lines),
-        save_chart(by_second, f"{title}, by processor second", moments, lines, places),
+        save_chart(out / f"{name}.svg", title, ticks, lines),
+        save_chart(by_second, title, moments, lines, "processor seconds"),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.studies import save_chart
+from experiments.studies.charts import save_chart
 from experiments.studies.coarse import VOID, Mask, Way, carried, left_out, one_hot, ways
 from fcn_jax.data.voc import VOC
 from fcn_jax.metrics import Absent, score
@@ -128,8 +128,9 @@ def main(data: Path = Path("data"), out: Path = Path("runs/studies"), finalists:
     best = min(chosen, key=lambda row: row.distance)
     print(f"nearest: {best.name}; factor 2: {best.values[2]:.1f}")
     lines = {"published": [PUBLISHED.get(f) for f in FACTORS], best.name: [*best.values.values()]}
-    title = "mean IU of the truth made coarse and fine again, %, by factor"
-    print(save_chart(out / "iu_upper_bound.svg", title, [*map(str, FACTORS)], lines))
+    title = "mean IU of the truth made coarse and fine again, %"
+    path, ticks = out / "iu_upper_bound.svg", [*map(str, FACTORS)]
+    print(save_chart(path, title, ticks, lines, "factor"))
 
 
 if __name__ == "__main__":

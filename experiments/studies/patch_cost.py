@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies import costs, save_chart
+from experiments.studies import costs
+from experiments.studies.charts import save_chart
 from fcn_jax.fcn import Classifier
 from fcn_jax.trunks import AlexNet
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments.studies import costs, save_chart
+from experiments.studies import costs
+from experiments.studies.charts import save_chart
 from experiments.studies.shift_and_stitch import MAPS, own_map, trunk_and_image, upsampled
 from fcn_jax.dense import margin, rarefied_map, shift_and_stitch
 
@@ -81,9 +82,9 @@ def main(
             f"{rare.flops / plain.flops:8.1f}{times[0]:10.1f}{times[1]:8.1f}"
             f"{memory[0]:10.1f}{memory[1]:8.1f}"
         )
-    title = "time over plain upsampling, by stride"
+    title = "time over plain upsampling"
     ticks = [str(f) for f in MAPS.values()]
-    print(save_chart(out / "rarefaction.svg", title, ticks, lines))
+    print(save_chart(out / "rarefaction.svg", title, ticks, lines, "stride"))
 
 
 if __name__ == "__main__":

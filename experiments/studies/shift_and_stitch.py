@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from experiments.studies import costs, save_chart
+from experiments.studies import costs
+from experiments.studies.charts import save_chart
 from fcn_jax.convert.weights_file import load_weights
 from fcn_jax.data.files import read_image
 from fcn_jax.dense import shift_and_stitch
@@ -103,8 +104,8 @@ def main(
         print(f"{at:8}{f:6}{f * f:8}{ratios[-1]:8.1f}{memory:10.2f}{error:10.2f}")
     path = out / "shift_and_stitch.svg"
     lines = {"measured": ratios, "copies": [float(f * f) for f in MAPS.values()]}
-    title = "time of shift-and-stitch over plain upsampling, by stride"
-    print(save_chart(path, title, [str(f) for f in MAPS.values()], lines))
+    title = "time of shift-and-stitch over plain upsampling"
+    print(save_chart(path, title, [str(f) for f in MAPS.values()], lines, "stride"))
 
 
 if __name__ == "__main__":
