@@ -217,6 +217,22 @@ def as_indices(values: np.ndarray, path: Path | str) -> UInt8[np.ndarray, "h w"]
     return index
 
 
+def from_one(values: np.ndarray, path: Path | str, num_classes: int) -> UInt8[np.ndarray, "h w"]:
+    """Labels stored as 1 to `num_classes`, 0 = void, as 0 to `num_classes` - 1, 255 = void.
+
+    Raises:
+      DataError: See `as_indices`; or a value is larger than `num_classes`.
+    """
+    stored = as_indices(values, path)
+    if wrong := np.unique(stored[stored > num_classes]).tolist():
+        raise DataError(
+            f"{path}: expected labels 1 to {num_classes}, 0 = void; found "
+            f"{', '.join(map(str, wrong[:10]))}. Store 0 where there is none of the "
+            f"{num_classes} classes."
+        )
+    return stored - np.uint8(1)  # 0 becomes 255
+
+
 def read_list(path: Path) -> tuple[str, ...]:
     """Reads a split: one id per line, blank lines skipped.
 

@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 
 from fcn_jax.data.files import (
     DataError,
-    as_indices,
     find_folder,
+    from_one,
     read_depth,
     read_image,
     read_list,
@@ -80,8 +80,8 @@ class NYUDv2(FileSource):
             root,
             ("nyud", "NYUDv2", "."),
             marker="segmentation",
-            layout="nyud/{data/images/img_ID.png, data/depth/img_ID.png, data/hha/img_ID.png, "
-            "segmentation/img_ID.mat, train.txt, val.txt, test.txt}",
+            layout="nyud/{data/images/img_ID.png or .jpg, data/depth/img_ID.png, "
+            "data/hha/img_ID.png, segmentation/img_ID.mat, train.txt, val.txt, test.txt}",
         )
 
     def _read_ids(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class NYUDv2(FileSource):
         else:
             ids = self._read_trainval()
         if self.split in ("holdout", "rest"):
-            held = held_out_ids(ids, self.held_out, self.folder / "trainval.txt")
+            held = held_out_ids(ids, self.held_out, self.folder)
             ids = tuple(name for name in ids if (name in held) == (self.split == "holdout"))
         if "hha" in self.inputs:
             self._check_hha(ids)
@@ -143,4 +143,4 @@ class NYUDv2(FileSource):
     def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
         """Classes 0 to 39, 255 = void."""
         path = self.label_path(name)
-        return as_indices(read_mat(path, "segmentation"), path) - np.uint8(1)  # 0 becomes 255
+        return from_one(read_mat(path, "segmentation"), path, self.num_classes)

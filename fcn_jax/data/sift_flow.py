@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fcn_jax.data.files import as_indices, find_folder, read_list, read_mat
+from fcn_jax.data.files import find_folder, from_one, read_list, read_mat
 from fcn_jax.data.named import Labels, by_name, check_names, primary
 from fcn_jax.data.source import FileSource, held_out_ids
 
@@ -106,6 +106,6 @@ class SIFTFlow(FileSource):
             stored = read_mat(path, "S")
             if label == "geometric":
                 stored = np.where(stored == -1, 0, stored)
-            return as_indices(stored, path) - np.uint8(1)  # 0 becomes 255
+            return from_one(stored, path, len(_CLASSES[label]))
 
         return by_name(self.labels, read)
