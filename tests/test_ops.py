@@ -107,28 +107,34 @@ def test_upsampling_is_scatter_add(factor, kernel):
     np.testing.assert_allclose(found, scatter_add(x, dense, factor), atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", [0, 2])
-def test_a_large_kernel_s_product_is_the_convolution(padding):
+LARGE = [(6, 7, 64, 5, 1, padding) for padding in (0, 2)]
+STRIDED = [
+    (h, w, 3, kernel, stride, padding)
+    for h, w in [(11, 12), (14, 19)]
+    for kernel, stride in [(7, 2), (11, 4), (2, 3), (1, 2)]
+    for padding in (0, 3)
+]
+
+
+@pytest.mark.parametrize("h, w, channels, k, stride, padding", LARGE + STRIDED)
+def test_every_way_to_convolve_is_the_convolution(h, w, channels, k, stride, padding):
     """Value and both gradients, against the plain convolution on either side of the switch."""
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(2, 6, 7, 64)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(5, 5, 64, 3)) / 40, jnp.float32)
+    x = jnp.asarray(rng.normal(size=(2, h, w, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(k, k, channels, 3)) / k / channels**0.5, jnp.float32)
 
     def plain(x, kernel):
         pads = ((padding, padding), (padding, padding))
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=numbers)
+        numbers, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=numbers)
 
-    def both(x, kernel, weights):
-        results = []
-        for function in (lambda x, kernel: convolve(x, kernel, 1, padding, 1), plain):
-            y, pullback = jax.vjp(function, x, kernel)
-            results.append((y, *pullback(weights)))
-        return results
+    def both(x, kernel):
+        y, pullback = jax.vjp(lambda x, k: convolve(x, k, stride, padding, 1), x, kernel)
+        expected, plain_pullback = jax.vjp(plain, x, kernel)
+        weights = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
+        return (y, *pullback(weights)), (expected, *plain_pullback(weights))
 
-    shape = (2, 2 + 2 * padding, 3 + 2 * padding, 3)
-    weights = jnp.asarray(rng.normal(size=shape), jnp.float32)
-    for found, expected in zip(*jax.jit(both)(x, kernel, weights), strict=True):
+    for found, expected in zip(*jax.jit(both)(x, kernel), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float
 
 from fcn_jax.ops.plain import plain
 
+_FEW = 4  # channels: colours, or colours and depth
+
 
 def convolve(
     x: Float[Array, "b h w c"],
@@ -20,12 +22,38 @@ def convolve(
     """Convolution (cross-correlation) with zero padding, floor mode.
 
     Large dense kernels, such as fc6's 7x7, are matrix products on a CPU, where the convolution
-    and above all its gradient are many times slower.
+    and above all its gradient are many times slower. Strided kernels on few channels, such as
+    conv1 of AlexNet, GoogLeNet and SqueezeNet, see blocks of `stride`² cells as one cell.
     """
     large = kernel.shape[0] >= 5 and kernel.shape[2] >= 64 and stride == groups == 1
     if large and not plain():
         return _large_conv(x, kernel, padding)
+    if stride > 1 and groups == 1 and kernel.shape[2] <= _FEW and not plain():
+        return _conv_by_blocks(x, kernel, stride, padding)
     return _plain_conv(x, kernel, stride, padding, groups)
+
+
+def _conv_by_blocks(x, kernel, stride, padding):
+    """A convolution of stride 1 over blocks of cells, the channels of a block side by side.
+
+    The kernel is padded to whole blocks. Accelerators fill their lanes better; on a CPU the
+    gradient of the weights is three to five times faster at batch 1, where XLA has no fast
+    convolution for the strided one.
+    """
+    k, s, c = kernel.shape[0], stride, x.shape[3]
+    blocks = -(-k // s)
+    widths = [(0, 0)]
+    for n in x.shape[1:3]:
+        cells = ((n + 2 * padding - k) // s + blocks) * s
+        widths.append((padding, cells - n - padding))  # negative: cells that no window sees
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(*width, 0) for width in (*widths, (0, 0))])
+    b, h, w, _ = x.shape
+    x = x.reshape(b, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5)
+    more = (0, blocks * s - k)
+    kernel = jnp.pad(kernel, (more, more, (0, 0), (0, 0)))
+    kernel = kernel.reshape(blocks, s, blocks, s, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    x = x.reshape(b, h // s, w // s, s * s * c)
+    return _plain_conv(x, kernel.reshape(blocks, blocks, s * s * c, -1), 1, 0, 1)
 
 
 def _plain_conv(x, kernel, stride, padding, groups):
