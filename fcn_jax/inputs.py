@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from fcn_jax.feature_map import FeatureMap, Grid
@@ -50,6 +51,23 @@ def placeholder(
     return {name: array(c) for name, c in inputs.items()} if inputs else array(channels)
 
 
+def _check_sizes(sizes: Any, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless every image lies on the canvas, as far as that is known."""
+    if sizes.shape != (shape[0], 2):
+        raise ValueError(
+            f"sizes must be ({shape[0]}, 2), rows and columns of each image, got shape "
+            f"{sizes.shape}"
+        )
+    if isinstance(sizes, jax.core.Tracer):
+        return  # its values are not known while a program is traced
+    for i, (h, w) in enumerate(np.asarray(sizes).tolist()):
+        if not (1 <= h <= shape[1] and 1 <= w <= shape[2]):
+            raise ValueError(
+                f"sizes[{i}] is {h}x{w}, expected rows of 1 to {shape[1]} and columns of 1 to "
+                f"{shape[2]}: the image has to lie on the canvas"
+            )
+
+
 def as_image(images: Array, sizes: Any, dtype: Any) -> FeatureMap:
     """The input as a feature map: one cell per pixel."""
     if images.ndim != 4:
@@ -57,9 +75,6 @@ def as_image(images: Array, sizes: Any, dtype: Any) -> FeatureMap:
             f"images must be (batch, rows, columns, channels), got shape {images.shape}; add a "
             "batch axis to a single image: images[None]"
         )
-    if sizes is not None and sizes.shape != (images.shape[0], 2):
-        raise ValueError(
-            f"sizes must be ({images.shape[0]}, 2), rows and columns of each image, "
-            f"got shape {sizes.shape}"
-        )
+    if sizes is not None:
+        _check_sizes(sizes, images.shape)
     return FeatureMap(images.astype(dtype), sizes, Grid()).masked()

@@ -144,14 +144,14 @@ def _classes(counts: dict[str, int]) -> str:
 def describe(value: Any) -> Any:
     """A value as JSON: dataclasses and modules with their class, enums and types by name.
 
-    Fields that say where something lies (`root`) and linen's own (`parent`, `name`) are left out.
+    Linen's own fields (`parent`, `name`) and where a data set lies (`root`) are left out.
     """
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, type):
         return value.__name__
     if dataclasses.is_dataclass(value):
-        hidden = {"root", "parent", "name"}
+        hidden = {"parent", "name"} if isinstance(value, nn.Module) else {"root"}
         names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in hidden]
         fields = {name: describe(getattr(value, name)) for name in names}
         return {"class": type(value).__name__, **fields}

@@ -92,6 +92,9 @@ def test_mistakes_are_named():
         as_image(jnp.zeros((4, 4, 3)), None, jnp.float32)
     with pytest.raises(ValueError, match=r"sizes must be \(2, 2\).*got shape \(1, 2\)"):
         as_image(jnp.zeros((2, 4, 4, 3)), jnp.zeros((1, 2), jnp.int32), jnp.float32)
+    for wrong in ([5, 4], [4, 6], [0, 4]):
+        with pytest.raises(ValueError, match=r"sizes\[1\] is .* 1 to 4 and columns of 1 to 5"):
+            as_image(jnp.zeros((2, 4, 5, 3)), jnp.array([[4, 5], wrong]), jnp.float32)
 
 
 def test_fields_make_the_net():

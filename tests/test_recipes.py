@@ -1,5 +1,6 @@
 """Every recipe: imports, hashes, prints, describes itself, and has the reference's numbers."""
 
+import dataclasses
 import importlib
 import json
 import pkgutil
@@ -78,6 +79,16 @@ def test_a_recipe_that_changed_since_its_run_is_refused():
     described = describe(override(recipe, {"seed": 1}))
     with pytest.raises(ValueError, match=r"seed: the folder has 1, this recipe 1337"):
         load_recipe({"module": "experiments.voc_fcn8s", "overrides": {}, "recipe": described})
+
+
+def test_only_a_module_s_name_is_not_described():
+    @dataclasses.dataclass(frozen=True)
+    class Named:
+        name: str
+        root: str
+
+    assert describe(Named("a", "here")) == {"class": "Named", "name": "a"}
+    assert "name" not in describe(recipe_of("voc_fcn8s").model.clone(name="net"))
 
 
 def test_a_module_that_is_not_there_says_so():
