@@ -107,29 +107,33 @@ def test_upsampling_is_scatter_add(factor, kernel):
     np.testing.assert_allclose(found, scatter_add(x, dense, factor), atol=1e-5)
 
 
-LARGE = [(6, 7, 64, 5, 1, padding) for padding in (0, 2)]
+LARGE = [(6, 7, 64, 5, 1, padding, 1) for padding in (0, 2)]
+GROUPED = [(6, 7, 6, 3, 1, 1, 2), (6, 7, 6, 2, 2, 0, 3), (6, 7, 12, 3, 1, 1, 6)]
 STRIDED = [
-    (h, w, 3, kernel, stride, padding)
+    (h, w, 3, kernel, stride, padding, 1)
     for h, w in [(11, 12), (14, 19)]
     for kernel, stride in [(7, 2), (11, 4), (2, 3), (1, 2)]
     for padding in (0, 3)
 ]
 
 
-@pytest.mark.parametrize("h, w, channels, k, stride, padding", LARGE + STRIDED)
-def test_every_way_to_convolve_is_the_convolution(h, w, channels, k, stride, padding):
+@pytest.mark.parametrize("h, w, channels, k, stride, padding, groups", LARGE + STRIDED + GROUPED)
+def test_every_way_to_convolve_is_the_convolution(h, w, channels, k, stride, padding, groups):
     """Value and both gradients, against the plain convolution on either side of the switch."""
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, h, w, channels)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(k, k, channels, 3)) / k / channels**0.5, jnp.float32)
+    kernel = rng.normal(size=(k, k, channels // groups, 3 * groups)) / k / channels**0.5
+    kernel = jnp.asarray(kernel, jnp.float32)
 
     def plain(x, kernel):
         pads = ((padding, padding), (padding, padding))
         numbers, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
-        return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=numbers)
+        return lax.conv_general_dilated(
+            x, kernel, strides, pads, dimension_numbers=numbers, feature_group_count=groups
+        )
 
     def both(x, kernel):
-        y, pullback = jax.vjp(lambda x, k: convolve(x, k, stride, padding, 1), x, kernel)
+        y, pullback = jax.vjp(lambda x, k: convolve(x, k, stride, padding, groups), x, kernel)
         expected, plain_pullback = jax.vjp(plain, x, kernel)
         weights = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
         return (y, *pullback(weights)), (expected, *plain_pullback(weights))
