@@ -38,12 +38,12 @@ def _known(options: dict[str, Any]) -> bool:
     return True
 
 
-def _return_memory(event: str, seconds: float, **_: Any) -> None:
+def _return_memory(event: str, duration_secs: float, **_: Any) -> None:
     """Gives what the compiler has freed back to the system: half a GB of a VGG16 train step.
 
     It lies in pieces all over glibc's heap, which keeps them; elsewhere nothing is done.
     """
-    if event == _COMPILED and seconds > _LONG:
+    if event == _COMPILED and duration_secs > _LONG:
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)
 

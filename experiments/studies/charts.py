@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fcn_jax.files import write_atomically
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fcn_jax",
 }  # text stays text; same in, same out
@@ -35,8 +36,7 @@ def save_chart(
         ValueError: a series has not one entry per tick, or no series has a value.
         ModuleNotFoundError: matplotlib is not installed.
     """
-    named = isinstance(ticks, Mapping)
-    at = {name: ticks[name] if named else range(len(ticks)) for name in series}
+    at = {name: ticks[name] if isinstance(ticks, Mapping) else range(len(ticks)) for name in series}
     counts = {name: (len(line), len(at[name])) for name, line in series.items()}
     if any(values != places for values, places in counts.values()):
         raise ValueError(
@@ -59,7 +59,7 @@ def save_chart(
         for name, line in series.items():
             known = [(x, y) for x, y in zip(at[name], line, strict=True) if y is not None]
             axes.plot(*zip(*known, strict=True), marker="o", markersize=3, label=name, gid=name)
-        if not named:
+        if not isinstance(ticks, Mapping):
             axes.set_xticks(range(len(ticks)), ticks)
         axes.set(title=title, xlabel=axis, ylim=(min(0.0, axes.get_ylim()[0]), None))
         axes.grid(alpha=0.3)
