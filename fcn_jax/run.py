@@ -252,11 +252,26 @@ def _batches(
             )
     if checked.unlabelled:
         say(f"{len(checked.unlabelled)} images are ignored everywhere: {checked.unlabelled[:5]}")
+    batches, fills = training_batches(recipe, train_set, checked.sizes, part=part)
+    say(f"canvases: {', '.join(f'{h}x{w}' for h, w in batches.canvases or ())}")
+    return batches, fills
+
+
+def training_batches(
+    recipe: Recipe, source: Source, sizes: Any, *, part: tuple[int, int] = (0, 1)
+) -> tuple[Batches, bool]:
+    """What a recipe trains on, and whether every image fills its canvas.
+
+    Args:
+        recipe: batch size, canvases, augmentation and order follow from it.
+        source: the examples.
+        sizes: their rows and columns, `(n, 2)`.
+        part: index and number of the processes that share every batch.
+    """
     per_step = recipe.batch_size * recipe.accumulate
-    canvases = choose_canvases(checked.sizes, per_step, augment=recipe.augment, seed=recipe.seed)
-    say(f"canvases: {', '.join(f'{h}x{w}' for h, w in canvases)}")
+    canvases = choose_canvases(sizes, per_step, augment=recipe.augment, seed=recipe.seed)
     batches = Batches(
-        train_set,
+        source,
         batch_size=per_step,
         seed=recipe.seed,
         with_replacement=recipe.with_replacement,
@@ -264,7 +279,7 @@ def _batches(
         augment=recipe.augment,
         part=part,
     )
-    return batches, fills_canvas(checked.sizes, canvases, recipe.augment)
+    return batches, fills_canvas(sizes, canvases, recipe.augment)
 
 
 def _without_size(batch: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from naive import compiled, draw
 
 import fcn_jax as fcn
 from fcn_jax.feature_map import FeatureMap, Grid
@@ -25,15 +26,6 @@ from fcn_jax.upsampling import (
     LearnedUpsampling,
     NormalizedUpsampling,
 )
-
-
-def draw(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
-
-
-def compiled(layer):
-    """`layer.apply` as one program, compiled in a hurry."""
-    return jax.jit(layer.apply, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def naive_conv(x, kernel, bias, stride, padding, groups):

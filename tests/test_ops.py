@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from naive import scatter_add
 
 from fcn_jax.ops import (
     add_bias,
@@ -66,17 +67,6 @@ def test_max_pool_is_caffe_s_loop(h, w, kernel, stride, padding, seed):
     found = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(x, weights)
     np.testing.assert_array_equal(found[0], y)
     np.testing.assert_allclose(found[1], gradient, atol=1e-6)
-
-
-def scatter_add(x, kernel, factor):
-    """Caffe's deconvolution without padding; `kernel` is `(k, k, c_in, c_out)`, in float64."""
-    b, h, w, _ = x.shape
-    k, out = kernel.shape[0], kernel.shape[3]
-    y = np.zeros((b, factor * (h - 1) + k, factor * (w - 1) + k, out))
-    for n, i, j in np.ndindex(b, h, w):
-        block = np.einsum("c,klcd->kld", x[n, i, j].astype(np.float64), kernel)
-        y[n, factor * i : factor * i + k, factor * j : factor * j + k] += block
-    return y
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 6, 7, 10, 16, 63, 64])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from naive import compiled, draw, scatter_add
 
 from fcn_jax.feature_map import FeatureMap, Grid
 from fcn_jax.upsampling import (
@@ -13,27 +14,6 @@ from fcn_jax.upsampling import (
     NormalizedUpsampling,
     Upsampling,
 )
-
-
-def draw(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
-
-
-def compiled(layer):
-    """`layer.apply` as one program, compiled in a hurry."""
-    return jax.jit(layer.apply, compiler_options={"xla_backend_optimization_level": 0})
-
-
-def scatter_add(x, kernel, factor):
-    """Caffe's deconvolution without padding; `kernel` is `(k, k, c_in, c_out)`."""
-    b, h, w, _ = x.shape
-    k, out = kernel.shape[0], kernel.shape[3]
-    y = np.zeros((b, factor * (h - 1) + k, factor * (w - 1) + k, out))
-    for n, i, j in np.ndindex(b, h, w):
-        block = np.einsum("c,klcd->kld", np.float64(x[n, i, j]), kernel)
-        y[n, factor * i : factor * i + k, factor * j : factor * j + k] += block
-    return y
-
 
 UPSAMPLINGS = [(2, 4), (3, 5)]
 

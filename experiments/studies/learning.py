@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.studies import stopwatch
-from fcn_jax.data.canvases import choose_canvases, fills_canvas
 from fcn_jax.data.pipeline import Batches, Numbered
 from fcn_jax.data.source import Source
 from fcn_jax.evaluation import evaluate_on
 from fcn_jax.metrics import Scores
 from fcn_jax.recipe import Recipe
+from fcn_jax.run import training_batches
 from fcn_jax.start import starting_point
 from fcn_jax.surgery import transplant
 from fcn_jax.training.state import create_state, zero_variables
@@ -107,18 +107,9 @@ def train(
 
 def batches_of(recipe: Recipe) -> tuple[Batches, bool]:
     """A recipe's training batches, and whether every image fills its canvas."""
-    source, per_step = recipe.train_set, recipe.batch_size * recipe.accumulate
+    source = recipe.train_set
     sizes = [source.size(i) for i in range(len(source))]
-    canvases = choose_canvases(sizes, per_step, augment=recipe.augment, seed=recipe.seed)
-    batches = Batches(
-        source,
-        batch_size=per_step,
-        seed=recipe.seed,
-        with_replacement=recipe.with_replacement,
-        canvases=canvases,
-        augment=recipe.augment,
-    )
-    return batches, fills_canvas(sizes, canvases, recipe.augment)
+    return training_batches(recipe, source, sizes)
 
 
 @functools.lru_cache(maxsize=8)
