@@ -16,6 +16,7 @@ from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, poo
 from fcn_jax.ops import (
     add_bias,
     convolve,
+    is_product,
     max_pool,
 )
 
@@ -55,7 +56,12 @@ class Conv(nn.Module):
                 "this net; a larger ring of zeros around it would make room"
             )
         init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
-        kernel = self.param("kernel", init, (k, k, x.channels // self.groups, self.features))
+        shape = (k, k, x.channels // self.groups, self.features)
+        if self.has_variable("packed", "kernel"):
+            kernel = self.get_variable("packed", "kernel").T.reshape(shape)
+        else:
+            kernel = self.param("kernel", init, shape)
+            self._pack(kernel)
         kernel = kernel.astype(x.values.dtype)
         bias = None
         if self.use_bias:
@@ -69,6 +75,12 @@ class Conv(nn.Module):
 
         out = slide(x, k, self.stride, padding, apply=apply, length=conv_size)
         return out.replace(name=self.name or "")
+
+    def _pack(self, kernel: Any) -> None:
+        """Gives `prepack` the kernel as a matrix with the outputs first."""
+        wanted = self.is_mutable_collection("packed") and not self.is_initializing()
+        if wanted and is_product(kernel.shape, self.stride, self.groups):
+            self.put_variable("packed", "kernel", kernel.reshape(-1, self.features).T)
 
 
 def relu(x: FeatureMap) -> FeatureMap:

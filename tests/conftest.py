@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from fcn_jax.inputs import placeholder
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 
@@ -17,14 +19,14 @@ settings.load_profile("fcn_jax")
 
 @pytest.fixture(scope="session")
 def random_variables():
-    """`random_variables(net, seed=0, channels=3)`: a net's variables, all of them random.
+    """`random_variables(net, seed=0, channels=3, size=8)`: a net's variables, all of them random.
 
     Score layers start at zero, and a test of a net that answers zero tests nothing.
     """
 
     def make(net, seed=0, channels=3, size=8):
-        image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
-        shapes = jax.eval_shape(net.init, jax.random.key(0), image)
+        images = placeholder(net, (1, size, size), channels=channels)
+        shapes = jax.eval_shape(net.init, jax.random.key(0), images)
         rng = np.random.default_rng(seed)
 
         def fill(keys, leaf):

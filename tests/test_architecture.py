@@ -42,7 +42,17 @@ MAY_IMPORT = {
     "training": {"coarse", "mesh", "inputs", "losses", "metrics", "optim", "compiling", "files"},
     "planning": {"fusion", "inputs", "mesh", "preprocessing", "recipe", "training"},
     "inference": {
-        *("coarse", "mesh", "metrics", "compiling", "report", "files", "feature_map", "layers"),
+        *(
+            "coarse",
+            "mesh",
+            "metrics",
+            "compiling",
+            "report",
+            "files",
+            "feature_map",
+            "inputs",
+            "layers",
+        ),
     },
 }
 # These put everything together.

@@ -10,6 +10,7 @@ import numpy as np
 import fcn_jax as fcn
 from benchmarks.case import CLASSES, MOMENTUM, Case, Program, read
 from fcn_jax.convert.pytorch_fcn import read_pytorch_fcn
+from fcn_jax.inference.prepack import prepack
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.preprocessing import CAFFE
@@ -63,7 +64,7 @@ def program(case: Case, folder: Path) -> Program:
 
 def forward(net: fcn.FCN, variables: Any, folder: Path) -> Any:
     images = jnp.asarray(read(folder)[1])
-    variables = jax.tree.map(jnp.asarray, variables)
+    variables = prepack(net, jax.tree.map(jnp.asarray, variables))
     scores = fcn.jit(net.apply)
     return lambda: (scores(variables, images),)
 

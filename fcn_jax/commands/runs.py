@@ -90,6 +90,7 @@ def predict(
     """
     from fcn_jax.inference.folder import predict_files, predict_large_files
     from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.prepack import prepack
     from fcn_jax.inference.tiling import TiledPredictor
     from fcn_jax.main import load_recipe, messages, use_compile_cache
     from fcn_jax.report.palette import class_palette
@@ -107,18 +108,20 @@ def predict(
                 "image each are no match for it; use fcn_jax.inference.predictor.Predictor"
             )
         palette = class_palette(recipe.train_set.num_classes)
-        variables = run_variables(run, step)
+        variables, preprocessing = run_variables(run, step)
+        if tile is not None or len(images) > 10 or any(Path(path).is_dir() for path in images):
+            variables = prepack(recipe.model, variables)
         first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
         if tile is None:
             failures = predict_files(
-                Predictor(recipe.model, *variables),
+                Predictor(recipe.model, variables, preprocessing),
                 images,
                 out,
                 palette=palette,
                 background=first not in ("background", "class 0"),
             )
         else:
-            tiled = TiledPredictor(recipe.model, *variables, tile=tile)
+            tiled = TiledPredictor(recipe.model, variables, preprocessing, tile=tile)
             failures = predict_large_files(tiled.predict_file, images, out, palette=palette)
         for failure in failures:
             print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
@@ -148,6 +151,7 @@ def submit(
     from fcn_jax.data.files import read_image, read_list
     from fcn_jax.data.voc import VOC
     from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.prepack import prepack
     from fcn_jax.inference.voc_submission import pack_submission, write_submission
     from fcn_jax.main import load_recipe, messages, use_compile_cache
     from fcn_jax.start import run_variables
@@ -158,7 +162,8 @@ def submit(
         recipe = load_recipe(RunFolder(run).described())
         source = VOC(year=year, split="val").at(data)  # its folder; test images have no labels
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
-        predictor = Predictor(recipe.model, *run_variables(run, step))
+        variables, preprocessing = run_variables(run, step)
+        predictor = Predictor(recipe.model, prepack(recipe.model, variables), preprocessing)
         images = ((name, read_image(source.image_path(name))) for name in names)
         folder = write_submission(predictor, images, out, year=year)
         archive = pack_submission(folder, out / "results.tgz")

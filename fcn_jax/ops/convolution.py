@@ -21,24 +21,30 @@ def convolve(
 ) -> Float[Array, "b y x o"]:
     """Convolution (cross-correlation) with zero padding, floor mode.
 
-    Large dense kernels, such as fc6's 7x7, are matrix products on a CPU, where the convolution
-    and above all its gradient are many times slower. Strided kernels on few channels, such as
-    conv1 of AlexNet, GoogLeNet and SqueezeNet, see blocks of `stride`² cells as one cell. A few
-    groups, such as AlexNet's two, are as many convolutions: on a CPU the gradient of a grouped
-    kernel takes six to eight times as long. The gradient of any kernel takes two to four times as
-    long there if the zeros around the map are only imagined: it is given a padded copy.
+    Large dense kernels, fc6 and fc7, are matrix products on a CPU, where the convolution and
+    above all its gradient are slower, that of fc6 many times. Strided kernels on few channels,
+    such as conv1 of AlexNet, GoogLeNet and SqueezeNet, see blocks of `stride`² cells as one cell.
+    A few groups, such as AlexNet's two, are as many convolutions: on a CPU the gradient of a
+    grouped kernel takes six to eight times as long. The gradient of any kernel takes two to four
+    times as long there if the zeros around the map are only imagined: it is given a padded copy.
     """
     if 1 < groups <= _FEW and not plain():
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolve(x, k, stride, padding, 1) for x, k in parts], -1)
-    large = kernel.shape[0] >= 5 and kernel.shape[2] >= 64 and stride == groups == 1
-    if large and not plain():
+    if is_product(kernel.shape, stride, groups) and not plain():
         return _large_conv(x, kernel, padding)
     if stride > 1 and groups == 1 and kernel.shape[2] <= _FEW and not plain():
         return _conv_by_blocks(x, kernel, stride, padding)
     if padding and not plain():
         return _padded_conv(x, kernel, stride, padding, groups)
     return _plain_conv(x, kernel, stride, padding, groups)
+
+
+def is_product(shape: tuple[int, ...], stride: int, groups: int) -> bool:
+    """Whether a kernel `(k, k, i, o)` is on a CPU the matrix of a product."""
+    k, _, i, o = shape
+    large = i >= 64 if k >= 5 else k == 1 and i * o >= 2**22
+    return large and stride == groups == 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
