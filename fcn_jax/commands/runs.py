@@ -109,7 +109,7 @@ def predict(
             )
         palette = class_palette(recipe.train_set.num_classes)
         variables, preprocessing = run_variables(run, step)
-        if tile is not None or len(images) > 10 or any(Path(path).is_dir() for path in images):
+        if tile is not None or len(images) > 10 or any(path.is_dir() for path in images):
             variables = prepack(recipe.model, variables)
         first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
         if tile is None:

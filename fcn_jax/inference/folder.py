@@ -111,7 +111,7 @@ def predict_files(
         try:
             image = read_rgb(path)
         except _UNREADABLE as error:
-            failures.append(Failure(path, f"{type(error).__name__}: {error}"))
+            failures.append(Failure(path, _reason(error)))
             continue
         label = predictor(image)
         write_label_png(out / f"{name}.png", label, palette)
@@ -148,8 +148,14 @@ def predict_large_files(
         try:
             predict_file(path, out / f"{name}.png", palette=palette)
         except _UNREADABLE as error:
-            failures.append(Failure(path, f"{type(error).__name__}: {error}"))
+            failures.append(Failure(path, _reason(error)))
     return failures
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or folder"
+    return f"{type(error).__name__}: {error}"
 
 
 def _expand(paths: list[Path], out: Path) -> tuple[list[Path], list[Failure]]:

@@ -28,14 +28,16 @@ def convolve(
     grouped kernel takes six to eight times as long. The gradient of any kernel takes two to four
     times as long there if the zeros around the map are only imagined: it is given a padded copy.
     """
-    if 1 < groups <= _FEW and not plain():
+    if plain():
+        return _plain_conv(x, kernel, stride, padding, groups)
+    if 1 < groups <= _FEW:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolve(x, k, stride, padding, 1) for x, k in parts], -1)
-    if is_product(kernel.shape, stride, groups) and not plain():
+    if is_product(kernel.shape, stride, groups):
         return _large_conv(x, kernel, padding)
-    if stride > 1 and groups == 1 and kernel.shape[2] <= _FEW and not plain():
+    if stride > 1 and groups == 1 and kernel.shape[2] <= _FEW:
         return _conv_by_blocks(x, kernel, stride, padding)
-    if padding and not plain():
+    if padding:
         return _padded_conv(x, kernel, stride, padding, groups)
     return _plain_conv(x, kernel, stride, padding, groups)
 
