@@ -58,14 +58,19 @@ def test_a_folder_is_predicted_and_failures_are_named(tmp_path, predictor):
     whole = (source / "b.png").read_bytes()
     (source / "cut.png").write_bytes(whole[: len(whole) // 2])
     (source / "notes.txt").write_text("not an image by its name")
-    failures = predict_files(predictor, [source, tmp_path / "gone.png"], out)
+    seen = []
+    written, failures = predict_files(
+        predictor, [source, tmp_path / "gone.png"], out, progress=lambda *done: seen.append(done)
+    )
     assert [f.path.name for f in failures] == ["a.jpg", "cut.png", "gone.png"]
+    assert seen == [(n, 5) for n in range(1, 6)]
     assert all(f.reason for f in failures)
     names = {"b": "b.png", "b_png": "sub/b.png"}
     assert {p.name for p in out.iterdir()} == {
         f"{n}{e}.png" for n in names for e in ("", "_overlay")
     }
     for name, original in names.items():
+        assert written[source / original] == out / f"{name}.png"
         expected = reference_label(images[original])
         with Image.open(out / f"{name}.png") as label:
             assert label.mode == "P"
@@ -80,7 +85,7 @@ def test_images_are_never_written_over(tmp_path, predictor):
     for name in ("x.png", "X.bmp", "x_overlay.png"):
         Image.fromarray(image).save(tmp_path / name)
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-    assert predict_files(predictor, sorted(before), tmp_path, overlay=True) == []
+    assert predict_files(predictor, sorted(before), tmp_path, overlay=True).failures == []
     assert {p: p.read_bytes() for p in before} == before
     new = {p.name.casefold() for p in tmp_path.iterdir()} - {p.name.casefold() for p in before}
     assert len(new) == 6
@@ -90,7 +95,8 @@ def test_images_are_never_written_over(tmp_path, predictor):
 
 def test_a_folder_without_images_is_a_failure(tmp_path, predictor):
     (tmp_path / "in").mkdir()
-    (failure,) = predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    written, (failure,) = predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    assert not written
     assert failure.path == tmp_path / "in" and "no image" in failure.reason
 
 

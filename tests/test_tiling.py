@@ -238,7 +238,9 @@ def test_a_file_has_the_labels_of_the_image(tmp_path, random_variables, monkeypa
     assert len(np.unique(expected)) == CLASSES
     for path in (tmp_path / "a.png", tmp_path / "a.tif"):
         Image.fromarray(image).save(path)
-        out = predict.predict_file(path, tmp_path / "out" / "label.png")
+        rows, out = [], tmp_path / "out" / "label.png"
+        assert predict.predict_file(path, out, progress=lambda *d, r=rows: r.append(d)) == out
+        assert rows == sorted(rows) and len(rows) > 1 and rows[-1] == (301, 301)
         with Image.open(out) as label:
             assert label.getpalette() == voc_palette().ravel().tolist()
             np.testing.assert_array_equal(np.asarray(label), expected)

@@ -1,11 +1,26 @@
 """Commands on a finished run: score it, label images with it, hand it in."""
 
+import contextlib
+import functools
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, in a terminal; yields what takes the amounts done and in all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def evaluate(
@@ -58,7 +73,8 @@ def evaluate(
             source = dataclasses.replace(source, split=split)  # type: ignore[type-var]
         variables, preprocessing = run_variables(run, step)
         checked = check_labels(source)
-        scores = evaluate_on(recipe, source, variables, preprocessing)
+        with _bar("batches") as progress:
+            scores = evaluate_on(recipe, source, variables, preprocessing, progress=progress)
         console = Console()
 
         def show(name: str, scores: Scores, names: tuple[str, ...], pixels: Any) -> None:
@@ -113,19 +129,24 @@ def predict(
             variables = prepack(recipe.model, variables)
         first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
         if tile is None:
-            failures = predict_files(
-                Predictor(recipe.model, variables, preprocessing),
-                images,
-                out,
-                palette=palette,
-                background=first not in ("background", "class 0"),
-            )
+            with _bar("images") as progress:
+                written, failures = predict_files(
+                    Predictor(recipe.model, variables, preprocessing),
+                    images,
+                    out,
+                    palette=palette,
+                    background=first not in ("background", "class 0"),
+                    progress=progress,
+                )
         else:
             tiled = TiledPredictor(recipe.model, variables, preprocessing, tile=tile)
-            failures = predict_large_files(tiled.predict_file, images, out, palette=palette)
+            with _bar("rows of an image") as progress:
+                predict_file = functools.partial(tiled.predict_file, progress=progress)
+                written, failures = predict_large_files(predict_file, images, out, palette=palette)
         for failure in failures:
             print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
-        print(f"predictions are in {out}")
+        if written:
+            print(f"predictions of {len(written)} images are in {out}")
         sys.exit(1 if failures else 0)
 
 
@@ -164,7 +185,13 @@ def submit(
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         variables, preprocessing = run_variables(run, step)
         predictor = Predictor(recipe.model, prepack(recipe.model, variables), preprocessing)
-        images = ((name, read_image(source.image_path(name))) for name in names)
-        folder = write_submission(predictor, images, out, year=year)
+
+        def images(progress: Callable[[int, int], None]) -> Iterator[tuple[str, Any]]:
+            for number, name in enumerate(names, start=1):
+                yield name, read_image(source.image_path(name))
+                progress(number, len(names))
+
+        with _bar("images") as progress:
+            folder = write_submission(predictor, images(progress), out, year=year)
         archive = pack_submission(folder, out / "results.tgz")
         print(f"{len(names)} images in {folder}, packed in {archive}")

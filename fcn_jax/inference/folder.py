@@ -27,6 +27,18 @@ class Failure(NamedTuple):
     reason: str
 
 
+class Predicted(NamedTuple):
+    """What became of the paths.
+
+    Attributes:
+        written: the label's file by its image's.
+        failures: what could not be read or found.
+    """
+
+    written: dict[Path, Path]
+    failures: list[Failure]
+
+
 def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     """Reads an image file as a person sees it, as RGB.
 
@@ -82,7 +94,8 @@ def predict_files(
     overlay: bool = True,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
     background: bool = False,
-) -> list[Failure]:
+    progress: Callable[[int, int], None] | None = None,
+) -> Predicted:
     """Predicts the label of every image and writes it as `NAME.png` into `out`.
 
     Where two images would share a name, the later one's gets its suffix (`a_jpg`), then a number
@@ -97,9 +110,10 @@ def predict_files(
         overlay: whether to write the image with the colours of its classes too.
         palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
         background: whether label 0 is coloured in the overlay too, where it is a class like others.
+        progress: called after each image with the number of images that are done and of all.
 
     Returns:
-        What could not be read or found, with the reason; the rest is done.
+        What was written, and what could not be read or found, with the reason.
 
     Raises:
         ValueError: if `out` is one of the folders to read or lies in one: a second run would take
@@ -107,18 +121,24 @@ def predict_files(
     """
     out = Path(out)
     images, failures = _expand([Path(p) for p in paths], out)
-    for path, name in zip(images, _names(images, out), strict=True):
+    targets = {
+        path: out / f"{name}.png" for path, name in zip(images, _names(images, out), strict=True)
+    }
+    written = {}
+    for number, (path, target) in enumerate(targets.items(), start=1):
         try:
             image = read_rgb(path)
         except _UNREADABLE as error:
             failures.append(Failure(path, _reason(error)))
-            continue
-        label = predictor(image)
-        write_label_png(out / f"{name}.png", label, palette)
-        if overlay:
-            coloured = lay_over(image, label, palette=palette, background=background)
-            write_png(out / f"{name}_overlay.png", coloured)
-    return failures
+        else:
+            label = predictor(image)
+            written[path] = write_label_png(target, label, palette)
+            if overlay:
+                coloured = lay_over(image, label, palette=palette, background=background)
+                write_png(target.with_name(f"{target.stem}_overlay.png"), coloured)
+        if progress is not None:
+            progress(number, len(targets))
+    return Predicted(written, failures)
 
 
 def predict_large_files(
@@ -127,7 +147,7 @@ def predict_large_files(
     out: Path | str,
     *,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
-) -> list[Failure]:
+) -> Predicted:
     """As `predict_files`, for images that need not fit into memory; no overlays are written.
 
     Args:
@@ -137,19 +157,20 @@ def predict_large_files(
         palette: colours by label.
 
     Returns:
-        What could not be read, with the reason; the rest is done.
+        What was written, and what could not be read, with the reason.
 
     Raises:
         ValueError: if `out` is one of the folders to read or lies in one.
     """
     out = Path(out)
     images, failures = _expand([Path(p) for p in paths], out)
+    written = {}
     for path, name in zip(images, _names(images, out), strict=True):
         try:
-            predict_file(path, out / f"{name}.png", palette=palette)
+            written[path] = predict_file(path, out / f"{name}.png", palette=palette)
         except _UNREADABLE as error:
             failures.append(Failure(path, _reason(error)))
-    return failures
+    return Predicted(written, failures)
 
 
 def _reason(error: Exception) -> str:

@@ -107,6 +107,7 @@ class TiledPredictor:
         out: Path | str,
         *,
         palette: UInt8[np.ndarray, "256 3"] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Path:
         """Predicts the label of an image file and writes it, strip by strip.
 
@@ -116,6 +117,7 @@ class TiledPredictor:
             path: an image file; PNG and TIFF may be of any size (see `strips.read_strips`).
             out: the file to write, a palette PNG whose values are the classes.
             palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+            progress: called after each strip with the number of rows that are done and of all.
 
         Returns:
             `out`.
@@ -127,9 +129,15 @@ class TiledPredictor:
         if Path(out).resolve() == Path(path).resolve():
             raise ValueError(f"{out}: expected another file than the image, which it would replace")
         size, blocks = read_strips(path)
-        strips = self._strips(rolling(blocks), size, self._predictor)
+
+        def strips() -> Iterator[np.ndarray]:
+            for span, strip in self._strips(rolling(blocks), size, self._predictor):
+                yield strip
+                if progress is not None:
+                    progress(span.last, size[0])
+
         palette = voc_palette() if palette is None else palette
-        return write_strips(out, size, (strip for _, strip in strips), palette)
+        return write_strips(out, size, strips(), palette)
 
     def _stitched(self, image: np.ndarray, predict: Callable[[np.ndarray], Any]) -> Any:
         if not isinstance(image, np.ndarray) or image.ndim != 3:
