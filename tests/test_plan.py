@@ -13,7 +13,7 @@ import pytest
 import tiny_recipe
 
 from fcn_jax import FCN, FeatureMap
-from fcn_jax.commands.plan import make_step, parse_size
+from fcn_jax.commands.plan import make_step, parse_size, plan
 from fcn_jax.data.pipeline import Batches
 from fcn_jax.layers import Conv
 from fcn_jax.mesh import make_mesh, replicate, shard_batch
@@ -277,6 +277,12 @@ def test_dtype_and_rematerialisation_reach_every_stream():
     assert [net.dtype for net in nets] == [jnp.bfloat16] * 3
     assert all(net.trunk.rematerialise for net in nets)
     assert single.with_net().net == single.net
+
+
+def test_the_command_prints_a_plan(capsys):
+    plan("tests/tiny_recipe.py", topology="cpu", batch=2, size="40x50", dtype="bfloat16")
+    said = capsys.readouterr().out
+    assert "2 images of 40x50, bfloat16, on 1 of cpu" in said and "it fits" in said
 
 
 @pytest.mark.slow

@@ -40,7 +40,9 @@ def plan(
             import jax
 
             jax.config.update("jax_platforms", "cpu")  # a TPU is described, and not taken
-        options = {"dtype": dtype, "rematerialise": rematerialise}
+        import jax.numpy as jnp
+
+        options = {"dtype": dtype and jnp.dtype(dtype).type, "rematerialise": rematerialise}
         fields = {"shard_optimizer": shard_optimizer, "uniform": uniform}
         _plan(recipe, topology, batch, parse_size(size), mesh, options, fields, slices)
 

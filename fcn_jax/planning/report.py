@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import jax.numpy as jnp
+
 from fcn_jax.planning.floor import floor_of, on_slice
 from fcn_jax.planning.program import Program, Step
 from fcn_jax.planning.search import Remedy, fits, slice_for
@@ -19,7 +21,7 @@ def report(step: Step, place: Slice, program: Program) -> str:
 def _lines(step: Step, place: Slice, program: Program) -> Iterator[str]:
     parts = step.data * step.space
     (rows, columns), dtype = step.size, getattr(step.net, "dtype", None)
-    kind = f", {dtype.__name__}" if dtype else ""
+    kind = f", {jnp.dtype(dtype).name}" if dtype else ""
     yield f"{step.batch} images of {rows}x{columns}{kind}, on {parts} of {place.name}"
     yield f"mesh data={step.data},space={step.space}; compiled in {program.seconds:.0f} s"
     yield ""
