@@ -111,6 +111,8 @@ def _picture(workdir: Path) -> Any:
         Predictor(recipe(stage).model, *run_variables(workdir / stage)) for stage in STAGES
     ]
     scenes = recipe(STAGES[0]).validation_set
+    for predict in predictors:
+        predict.prepare(scenes.size(i) for i in range(5))
     rows = [
         (e.image, e.label, *(predict(e.image) for predict in predictors))
         for e in (scenes[i] for i in range(5))

@@ -84,6 +84,7 @@ def draw_examples(
     """Image, truth and prediction of a few examples, side by side."""
     predict = Predictor(recipe.model, variables, preprocessing)
     picks = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
+    predict.prepare(source.size(int(i)) for i in picks)
     first = next(iter(source.num_classes)) if isinstance(source.num_classes, Mapping) else None
     rows = []
     for example in (source[int(i)] for i in picks):

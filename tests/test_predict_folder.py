@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from three_colours import NET, VARIABLES, plain, random_image, reference_label
 
-from fcn_jax.inference.folder import predict_files, read_rgb
+from fcn_jax.inference.folder import predict_files, read_rgb, upright_size
 from fcn_jax.inference.predictor import Predictor
 from fcn_jax.inference.voc_submission import check_submission, pack_submission, write_submission
 from fcn_jax.report.palette import voc_palette
@@ -22,7 +22,9 @@ def test_reads_every_kind_of_image_as_rgb(tmp_path):
 
     def read(image, name="image.png", **options):
         image.save(tmp_path / name, **options)
-        return read_rgb(tmp_path / name)
+        pixels = read_rgb(tmp_path / name)
+        assert upright_size(tmp_path / name) == pixels.shape[:2]
+        return pixels
 
     np.testing.assert_array_equal(read(Image.fromarray(rgb)), rgb)
     gray = rgb[..., 0]

@@ -169,7 +169,7 @@ def submit(
         split: list of images in ImageSets/Segmentation.
         step: a checkpoint; the best one by default.
     """
-    from fcn_jax.data.files import read_image, read_list
+    from fcn_jax.data.files import image_size, read_image, read_list
     from fcn_jax.data.voc import VOC
     from fcn_jax.inference.predictor import Predictor
     from fcn_jax.inference.prepack import prepack
@@ -185,6 +185,7 @@ def submit(
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         variables, preprocessing = run_variables(run, step)
         predictor = Predictor(recipe.model, prepack(recipe.model, variables), preprocessing)
+        predictor.prepare(image_size(source.image_path(name)) for name in names)
 
         def images(progress: Callable[[int, int], None]) -> Iterator[tuple[str, Any]]:
             for number, name in enumerate(names, start=1):

@@ -1,13 +1,15 @@
 """Predictions for image files and folders of them."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from fcn_jax.inference.predictor import Predictor
 from fcn_jax.report.pictures import overlay as lay_over
 from fcn_jax.report.pictures import write_label_png, write_png
 
@@ -62,6 +64,17 @@ def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     return rgb_pixels(image, path)
 
 
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """Rows and columns of an image as `read_rgb` gives it, from its header alone.
+
+    Raises:
+        OSError: if the file is missing, or no image.
+    """
+    with Image.open(path) as stored:
+        lying = stored.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return stored.size if lying else (stored.height, stored.width)
+
+
 def rgb_pixels(image: Image.Image, path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     """Pixels of any mode as RGB: 16 bits scaled to 8, transparency laid on white.
 
@@ -102,7 +115,8 @@ def predict_files(
     (`a_2`). No image that is read is ever written over.
 
     Args:
-        predictor: image uint8 (h, w, 3) RGB -> label uint8 (h, w); for example a `Predictor`.
+        predictor: image uint8 (h, w, 3) RGB -> label uint8 (h, w). A `Predictor` is prepared for
+            the sizes of all images first.
         paths: image files, and folders, whose images are taken with those of their subfolders in
             the order of their names.
         out: folder for `NAME.png`, a palette PNG whose values are the classes, of the size of the
@@ -124,6 +138,8 @@ def predict_files(
     targets = {
         path: out / f"{name}.png" for path, name in zip(images, _names(images, out), strict=True)
     }
+    if isinstance(predictor, Predictor):
+        predictor.prepare(_sizes(images))
     written = {}
     for number, (path, target) in enumerate(targets.items(), start=1):
         try:
@@ -171,6 +187,13 @@ def predict_large_files(
         except _UNREADABLE as error:
             failures.append(Failure(path, _reason(error)))
     return Predicted(written, failures)
+
+
+def _sizes(images: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    """Sizes of those that can be opened; the others fail when they are read."""
+    for path in images:
+        with contextlib.suppress(*_UNREADABLE):
+            yield upright_size(path)
 
 
 def _reason(error: Exception) -> str:
