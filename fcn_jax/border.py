@@ -71,16 +71,24 @@ def whole(x: FeatureMap) -> FeatureMap:
         return x
     (h, w), values = x.border.shape, None
     values = patch(x, (0, h), (0, w))
-    return x.replace(values=values, border=None, ring=0)
+    return x.replace(values=values, border=None, ring=0, nonnegative=x.nonnegative)
 
 
-def pointwise(x: FeatureMap, function: Callable[[Any], Any]) -> FeatureMap:
-    """A function of each cell by itself, applied to the stored cells and to the background."""
-    if x.border is None:
-        return x.replace(values=function(x.values))
-    background = pointwise(x.border.background, function)
-    border = dataclasses.replace(x.border, background=background)
-    return x.replace(values=function(x.values), border=border)
+def pointwise(
+    x: FeatureMap, function: Callable[[Any], Any], *, nonnegative: bool = False
+) -> FeatureMap:
+    """A function of each cell by itself, applied to the stored cells and to the background.
+
+    Args:
+        x: the map.
+        function: from values to values.
+        nonnegative: whether its values are never below zero.
+    """
+    border = x.border
+    if border is not None:
+        background = pointwise(border.background, function, nonnegative=nonnegative)
+        border = dataclasses.replace(border, background=background)
+    return x.replace(values=function(x.values), nonnegative=nonnegative, border=border)
 
 
 def patch(x: FeatureMap, rows: tuple[int, int], columns: tuple[int, int], fill: float = 0.0) -> Any:
@@ -94,6 +102,15 @@ def patch(x: FeatureMap, rows: tuple[int, int], columns: tuple[int, int], fill: 
     """
     assert x.border is not None
     wanted = rows, columns
+    masked = x.size is not None or any(
+        a < 0 or b > n for (a, b), n in zip(wanted, x.border.shape, strict=True)
+    )
+    sizes = jnp.asarray([x.border.shape]) if x.size is None else x.size
+
+    def inside(rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+        within = _within(rows, sizes[:, :1])[:, :, None] & _within(columns, sizes[:, 1:])[:, None]
+        return within[..., None]
+
     stored = [(s, s + n) for s, n in zip(x.border.start, x.values.shape[1:3], strict=True)]
     core = [(max(a, s), min(b, e)) for (a, b), (s, e) in zip(wanted, stored, strict=True)]
     (r0, r1), (c0, c1) = core
@@ -111,19 +128,16 @@ def patch(x: FeatureMap, rows: tuple[int, int], columns: tuple[int, int], fill: 
         if all(a < b for a, b in part):
             (a, _), (c, _) = part
             at = (0, a - rows[0], c - columns[0], 0)
+            strip = _strip(x.border, x.size, *part)
+            if masked and not fill:  # the stored cells are 0 outside already
+                strip = jnp.where(inside(*part), strip, 0)
             strip = jnp.broadcast_to(
-                _strip(x.border, x.size, *part),
-                (len(values), part[0][1] - a, part[1][1] - c, x.channels),
+                strip, (len(values), part[0][1] - a, part[1][1] - c, x.channels)
             )
             values = jax.lax.dynamic_update_slice(values, strip.astype(values.dtype), at)
-    outside = min(rows[0], columns[0]) < 0 or any(
-        b > n for (_, b), n in zip(wanted, x.border.shape, strict=True)
-    )
-    if x.size is None and not outside:
+    if not masked or not fill:
         return values
-    sizes = jnp.asarray([x.border.shape]) if x.size is None else x.size
-    inside = _within(rows, sizes[:, :1])[:, :, None] & _within(columns, sizes[:, 1:])[:, None]
-    return jnp.where(inside[..., None], values, jnp.asarray(fill, values.dtype))
+    return jnp.where(inside(rows, columns), values, jnp.asarray(fill, values.dtype))
 
 
 def _within(cells: tuple[int, int], size: Any) -> Any:
@@ -145,7 +159,12 @@ def _strip(border: Border, size: Any, rows: tuple[int, int], columns: tuple[int,
         # Cells near the first edge are themselves; those near the last keep their distance from it.
         near = jnp.minimum(cells, jnp.maximum(border.edge, cells - more[:, None]))
         index.append(jnp.clip(near, 0, n - 1))
-    return jax.vmap(lambda values, i, j: values[i][:, j])(background.values, *index)
+
+    def taken(values: Any, i: Any, j: Any) -> Any:
+        # The shorter axis first, so that what lies between is thin.
+        return values[i][:, j] if len(i) <= len(j) else values[:, j][i]
+
+    return jax.vmap(taken)(background.values, *index)
 
 
 def _followed(x: FeatureMap, kernel: int, stride: int, padding: int) -> FeatureMap:
@@ -174,6 +193,7 @@ def slide(
     apply: Callable[[Any, int], Any],
     length: Callable[[Any, int, int, int], Any],
     fill: float = 0.0,
+    then: Callable[[FeatureMap], FeatureMap] = lambda out: out,
 ) -> FeatureMap:
     """A window slid over a map, with or without a border.
 
@@ -185,13 +205,14 @@ def slide(
         apply: from `(b, h, w, c)` values and a padding to the windows' values.
         length: cells along an axis after it, of cells, kernel, stride and padding.
         fill: what the padding holds.
+        then: what follows on the result, cell by cell, after what lies outside became zero.
     """
     x = _followed(x, kernel, stride, padding)
     size = None if x.size is None else length(x.size, kernel, stride, padding)
     grid = x.grid.window(kernel, stride, padding)
     if x.border is None:
         values = apply(x.masked(fill).values if fill else x.values, padding)
-        return FeatureMap(values, size, grid, 0, x.name).masked()
+        return then(FeatureMap(values, size, grid, 0, x.name).masked())
     border = x.border
     shape = tuple(length(n, kernel, stride, padding) for n in border.shape)
     wanted, start, cells = [], [], []
@@ -215,7 +236,7 @@ def slide(
         _edge(border, stride, padding),
         border.modulus // stride,
     )
-    out = FeatureMap(values, size, grid, 0, x.name, new).masked()
+    out = then(FeatureMap(values, size, grid, 0, x.name, border=new).masked())
     return whole(out) if tuple(cells) == shape else out
 
 
@@ -228,7 +249,8 @@ def stacked(maps: list[FeatureMap]) -> FeatureMap:
         parts = [m.border.background.values for m in maps if m.border is not None]
         background = border.background.replace(values=jnp.concatenate(parts, axis=-1))
         border = dataclasses.replace(border, background=background)
-    return maps[0].replace(values=values, border=border)
+    nonnegative = all(m.nonnegative for m in maps)
+    return maps[0].replace(values=values, border=border, nonnegative=nonnegative)
 
 
 def _aligned(maps: list[FeatureMap]) -> list[FeatureMap]:
@@ -248,6 +270,7 @@ def _aligned(maps: list[FeatureMap]) -> list[FeatureMap]:
     return [
         m.replace(
             values=patch(m, *axes),
+            nonnegative=m.nonnegative,
             border=dataclasses.replace(b, start=(axes[0][0], axes[1][0]), edge=edge),
         )
         for b, m in zip(borders, maps, strict=True)

@@ -81,6 +81,7 @@ class FeatureMap:
         ring: zero cells that surround the values on every side and are not stored; the next
             layer takes them as part of its padding.
         name: the layer that made the map, for messages.
+        nonnegative: no value is below zero, as after a ReLU; new values are not, unless said so.
         border: where only a rectangle of the cells is stored, what surrounds it (see
             `fcn_jax.border`); None where all are.
     """
@@ -90,6 +91,7 @@ class FeatureMap:
     grid: Grid = dataclasses.field(default=Grid(), metadata={"static": True})
     ring: int = dataclasses.field(default=0, metadata={"static": True})
     name: str = dataclasses.field(default="image", metadata={"static": True})
+    nonnegative: bool = dataclasses.field(default=False, metadata={"static": True})
     border: Any = None
 
     @property
@@ -106,6 +108,8 @@ class FeatureMap:
 
     def replace(self, **changes: Any) -> "FeatureMap":
         """A copy with some attributes changed."""
+        if "values" in changes:
+            changes = {"nonnegative": False, **changes}
         return dataclasses.replace(self, **changes)
 
     def inside(self) -> Bool[Array, "b h w 1"]:
@@ -120,7 +124,8 @@ class FeatureMap:
         if self.size is None:
             return self
         fill_value = jnp.asarray(fill, self.values.dtype)
-        return self.replace(values=jnp.where(self.inside(), self.values, fill_value))
+        values = jnp.where(self.inside(), self.values, fill_value)
+        return self.replace(values=values, nonnegative=self.nonnegative and fill >= 0)
 
 
 def conv_size(n: Any, kernel: int, stride: int, padding: int) -> Any:

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from fcn_jax import ops
 from fcn_jax.border import pointwise, slide, stacked, whole
 from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, pool_size
 from fcn_jax.ops import (
@@ -70,10 +71,10 @@ class Conv(nn.Module):
 
         def apply(values: Any, padding: int) -> Any:
             values = convolve(values, kernel, self.stride, padding, self.groups)
-            values = values if bias is None else add_bias(values, bias)
-            return nn.relu(values) if self.relu else values
+            return values if bias is None else add_bias(values, bias)
 
-        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size)
+        then = relu if self.relu else lambda out: out
+        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size, then=then)
         return out.replace(name=self.name or "")
 
     def _pack(self, kernel: Any) -> None:
@@ -85,7 +86,7 @@ class Conv(nn.Module):
 
 def relu(x: FeatureMap) -> FeatureMap:
     """max(values, 0)."""
-    return pointwise(x, nn.relu)
+    return pointwise(x, ops.relu, nonnegative=True)
 
 
 class BatchNorm(nn.Module):
@@ -142,8 +143,10 @@ class MaxPool(nn.Module):
         def apply(values: Any, padding: int) -> Any:
             return max_pool(values, k, s, padding)
 
-        out = slide(x, k, s, p, apply=apply, length=pool_size, fill=-jnp.inf)
-        return out.replace(name=self.name or "")
+        # After a ReLU the zeros outside an image never win: they are left as they are.
+        fill = 0.0 if x.nonnegative else -jnp.inf
+        out = slide(x, k, s, p, apply=apply, length=pool_size, fill=fill)
+        return out.replace(name=self.name or "", nonnegative=x.nonnegative)
 
 
 class AveragePool(nn.Module):

@@ -152,3 +152,9 @@ def test_masked_zeroes_outside_each_image():
         np.testing.assert_array_equal(x.values[b], expected)
     whole = FeatureMap(ones)
     assert whole.masked() is whole
+
+
+def test_new_values_may_be_negative():
+    x = FeatureMap(jnp.ones((1, 2, 2, 1)), jnp.array([[1, 2]]), nonnegative=True)
+    assert x.replace(name="x").nonnegative and x.masked().nonnegative
+    assert not x.replace(values=-x.values).nonnegative and not x.masked(-1.0).nonnegative

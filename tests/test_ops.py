@@ -12,9 +12,11 @@ from fcn_jax.ops import (
     bilinear_filter,
     convolve,
     max_pool,
+    relu,
     transposed_conv,
     upsample_axis,
 )
+from fcn_jax.ops.pooling import _by_comparison, _by_selection
 
 
 def windows(n, kernel, stride, padding):
@@ -67,6 +69,25 @@ def test_max_pool_is_caffe_s_loop(h, w, kernel, stride, padding, seed):
     found = jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(x, weights)
     np.testing.assert_array_equal(found[0], y)
     np.testing.assert_allclose(found[1], gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1)])
+def test_both_gradients_of_max_pool_are_one(kernel, stride, padding):
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.integers(0, 3, (2, 9, 8, 5)).astype(np.float32))  # with ties
+    y = max_pool(x, kernel, stride, padding)
+    gradient = jnp.asarray(rng.normal(size=y.shape).astype(np.float32))
+    found = [
+        way(x, y, gradient, kernel, stride, padding) for way in (_by_selection, _by_comparison)
+    ]
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_relu_and_its_gradient():
+    x = jnp.asarray([-1.0, -0.0, 0.0, 2.0, jnp.inf, -jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(relu(x), jax.nn.relu(x))
+    gradients = [jax.vjp(f, x)[1](jnp.arange(1.0, 8.0))[0] for f in (relu, jax.nn.relu)]
+    np.testing.assert_array_equal(*gradients)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 6, 7, 10, 16, 63, 64])

@@ -4,6 +4,7 @@ Everything here is plain `(b, h, w, c)` arrays; grids and true sizes are the lay
 `plain_ops` switches the speed off: the same functions from XLA's own operations.
 """
 
+from fcn_jax.ops.activation import relu
 from fcn_jax.ops.convolution import add_bias, convolve, is_product
 from fcn_jax.ops.enlarging import bilinear_filter, transposed_conv, upsample_axis
 from fcn_jax.ops.plain import plain_ops
@@ -16,6 +17,7 @@ __all__ = [
     "is_product",
     "max_pool",
     "plain_ops",
+    "relu",
     "transposed_conv",
     "upsample_axis",
 ]

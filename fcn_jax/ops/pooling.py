@@ -38,12 +38,16 @@ def max_pool(
     """Ceil-mode max pooling; the gradient goes to the first maximum of each window.
 
     The maximum of strided slices and a gradient by comparison: several times faster on a CPU
-    than `reduce_window` and its select-and-scatter.
+    than `reduce_window` and its select-and-scatter, which is the gradient on a TPU.
 
     Source: BVLC/caffe pooling_layer.cpp (ceil mode, clipped windows, first maximum wins).
     """
     if not plain():
         return _max_pool(x, kernel, stride, padding)
+    return _reduced(x, kernel, stride, padding)
+
+
+def _reduced(x, kernel, stride, padding):
     window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
     padded = _pad_to_windows(x, kernel, stride, padding)
     return lax.reduce_window(padded, -jnp.inf, lax.max, window, strides, "VALID")
@@ -62,7 +66,20 @@ def _max_pool_forward(x, kernel, stride, padding):
 
 
 def _max_pool_backward(kernel, stride, padding, residuals, gradient):
-    x, y = residuals
+    def given(function):
+        return lambda *arrays: function(*arrays, kernel, stride, padding)
+
+    by_platform = {"tpu": given(_by_selection), "default": given(_by_comparison)}
+    return (lax.platform_dependent(*residuals, gradient, **by_platform),)
+
+
+def _by_selection(x, _, gradient, kernel, stride, padding):
+    """By XLA's select-and-scatter: comparing moves a TPU's maps from layout to layout."""
+    return jax.vjp(lambda x: _reduced(x, kernel, stride, padding), x)[1](gradient)[0]
+
+
+def _by_comparison(x, y, gradient, kernel, stride, padding):
+    """By strided slices: a window's gradient goes to the first of its elements that equals `y`."""
     b, h, w, c = y.shape
     padded_shape = jax.eval_shape(lambda v: _pad_to_windows(v, kernel, stride, padding), x).shape
     padded = _pad_to_windows(x, kernel, stride, padding)
@@ -92,7 +109,7 @@ def _max_pool_backward(kernel, stride, padding, residuals, gradient):
     missing = [(0, max(m - n, 0)) for m, n in zip(padded_shape[1:3], full.shape[1:3], strict=True)]
     full = jnp.pad(full, ((0, 0), *missing, (0, 0)))
     p = padding
-    return (full[:, p : p + x.shape[1], p : p + x.shape[2]],)
+    return full[:, p : p + x.shape[1], p : p + x.shape[2]]
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
