@@ -3,9 +3,10 @@
     python -m experiments.folders --data DIR --num-classes 5
 
 DIR holds `images/NAME.jpg` and `labels/NAME.png`, 8-bit palette or gray PNGs whose pixel values are
-the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images is
-held out; `--train-list` and `--validation-list` name files of your own choice instead. SqueezeNet
-from ImageNet weights (weights/README.md), scores at strides 16, 8 and 4: trains on a plain CPU.
+the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images, or
+of those that `--train-list` names, is held out; `--validation-list` names others instead.
+SqueezeNet from ImageNet weights (weights/README.md), scores at strides 16, 8 and 4: trains on a
+plain CPU.
 """
 
 from fcn_jax import FCN, NormalizedUpsampling, SqueezeNet
@@ -28,8 +29,17 @@ def recipe(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> Recipe:
-    """The recipe for a set of images; the parameters are the options of the command line."""
-    rest, tenth = (None, None) if train_list or validation_list else (False, True)
+    """The recipe for a set of images; the parameters are the options of the command line.
+
+    Raises:
+        ValueError: a list of images to validate on without one to train on.
+    """
+    if validation_list and not train_list:
+        raise ValueError(
+            f"--validation-list {validation_list} without --train-list: name the images to train "
+            "on too, so that none is in both"
+        )
+    rest, tenth = (None, None) if validation_list else (False, True)
 
     def part(split: str | None, held_out: bool | None) -> Folders:
         return Folders(
@@ -45,7 +55,7 @@ def recipe(
             final_upsampling=NormalizedUpsampling,
         ),
         train_set=part(train_list, rest),
-        validation_set=part(validation_list, tenth),
+        validation_set=part(validation_list or train_list, tenth),
         start=FromWeights(file="squeezenet1_0.safetensors"),
         optimizer=AdamW(
             learning_rate=learning_rate,

@@ -96,6 +96,7 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
 
 
 def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> None:
+    from fcn_jax.data.files import DataError
     from fcn_jax.run import Machine, run
 
     machine = Machine(
@@ -110,9 +111,9 @@ def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> No
     )
     try:
         run(recipe, machine, origin=origin)
-    except ValueError as error:
+    except DataError as error:
         error.add_note(
-            f"(data: --data {place.data}; `python -m {origin['module']} --demo` shows the same "
+            f"(data: --data {place.data}; `python -m experiments.voc_fcn8s --demo` shows the same "
             "program at work without data)"
         )
         raise
@@ -141,7 +142,7 @@ class messages:  # noqa: N801 - reads as a word at its use
             return
         from fcn_jax.training.processes import leave, trouble
 
-        mistake = isinstance(error, ValueError | ArithmeticError | FileNotFoundError)
+        mistake = isinstance(error, ValueError | ArithmeticError | OSError)
         if text := str(error) if mistake else trouble(error):
             # Grain adds a note on its own internals to what its threads raise.
             notes = [note for note in getattr(error, "__notes__", []) if "Grain" not in note]
@@ -156,6 +157,18 @@ def use_compile_cache() -> None:
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(root / "fcn_jax" / "xla"))
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of a module (see `import_recipe_module`).
+
+    Raises:
+        ValueError: there is no such module, or it holds none.
+    """
+    recipe = getattr(import_recipe_module(name), "RECIPE", None)
+    if recipe is None:
+        raise ValueError(f"{name} holds no RECIPE; name a recipe such as experiments.voc_fcn8s")
+    return recipe
 
 
 def load_recipe(described: dict[str, Any]) -> Recipe:

@@ -112,7 +112,10 @@ class AdamW:
         _check_rate(self.learning_rate)
         _check_range("weight_decay", self.weight_decay, 0)
         _check_range("end_factor", self.end_factor, 0)
+        _check_range("total_steps", self.total_steps, 1)
         _check_range("warmup_steps", self.warmup_steps, 0, self.total_steps)
+        _check_range("b1", self.b1, 0, 1)
+        _check_range("b2", self.b2, 0, 1)
 
     def __call__(self) -> optax.GradientTransformation:
         """Builds the transformation; its update is to be added to the parameters."""

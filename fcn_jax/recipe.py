@@ -124,6 +124,11 @@ class Recipe:
         for field in ("batch_size", "accumulate", "steps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, found {getattr(self, field)}")
+        for field in ("evaluate_every", "checkpoint_every"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must be at least 0, found {getattr(self, field)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2**32), found {self.seed}")
         net, data = by_name(self.model.num_classes), by_name(self.train_set.num_classes)  # type: ignore[attr-defined]
         if net != data:
             raise ValueError(

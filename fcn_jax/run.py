@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fcn_jax.data.canvases import choose_canvases, fills_canvas
-from fcn_jax.data.check import check_labels
+from fcn_jax.data.check import check_apart, check_labels
 from fcn_jax.data.located import check_same_data, located, of_tfds
 from fcn_jax.data.pipeline import Batches, read_ahead
 from fcn_jax.data.source import Source
@@ -97,6 +97,7 @@ def run(
     mesh = make_mesh(recipe.batch_size, axes=parse_axes(machine.mesh))
     train_set = located(recipe.train_set, machine.data, "train")
     validation_set = located(recipe.validation_set, machine.data, "validation")
+    check_apart(train_set, validation_set)
     instead = {"train_set": train_set, "validation_set": validation_set}
     elsewhere = {"data": describe(instead)} if of_tfds(machine.data) else {}
     say(

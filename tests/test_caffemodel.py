@@ -156,5 +156,5 @@ def test_damaged_files(tmp_path):
         with foreign_files.little_memory(), pytest.raises(ValueError, match=message) as caught:
             read_caffemodel(path)
         assert str(path) in str(caught.value)
-    with pytest.raises(ValueError, match="absent.caffemodel is no complete"):
+    with pytest.raises(ValueError, match="absent.caffemodel: there is no such"):
         read_caffemodel(tmp_path / "absent.caffemodel")

@@ -180,7 +180,7 @@ def test_storages_that_are_not_there(tmp_path):
         with pytest.raises(ValueError, match=message) as caught:
             read_pth(path)
         assert str(path) in str(caught.value)
-    with pytest.raises(ValueError, match="absent.pth is no complete"):
+    with pytest.raises(ValueError, match="absent.pth: there is no such"):
         read_pth(tmp_path / "absent.pth")
 
 

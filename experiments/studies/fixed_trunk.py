@@ -57,7 +57,8 @@ def main(options: Options) -> None:
     )
     rich.print(scores_table(curves, options.where, PUBLISHED))
     full, fixed = (100 * curve[-1].scores.mean_iu for curve in curves.values())
-    print(f"scores alone, of the full mean IU: {100 * fixed / full:.0f} % (published: 70, 73)")
+    if full:
+        print(f"scores alone, of the full mean IU: {100 * fixed / full:.0f} % (published: 70, 73)")
     for path in save_curves(
         options.out, "fixed_trunk", "mean IU, %", curves, lambda point: 100 * point.scores.mean_iu
     ):
@@ -67,4 +68,7 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Options))
+    from fcn_jax.main import messages
+
+    with messages(False):
+        main(tyro.cli(Options))

@@ -136,4 +136,7 @@ def main(data: Path = Path("data"), out: Path = Path("runs/studies"), finalists:
 if __name__ == "__main__":
     import tyro
 
-    tyro.cli(main)
+    from fcn_jax.main import messages
+
+    with messages(False):
+        tyro.cli(main)

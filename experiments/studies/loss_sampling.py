@@ -219,4 +219,7 @@ def _shallow(recipe: Recipe) -> FCN:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Options))
+    from fcn_jax.main import messages
+
+    with messages(False):
+        main(tyro.cli(Options))

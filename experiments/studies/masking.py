@@ -186,4 +186,7 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Options))
+    from fcn_jax.main import messages
+
+    with messages(False):
+        main(tyro.cli(Options))

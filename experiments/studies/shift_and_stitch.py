@@ -111,4 +111,7 @@ def main(
 if __name__ == "__main__":
     import tyro
 
-    tyro.cli(main)
+    from fcn_jax.main import messages
+
+    with messages(False):
+        tyro.cli(main)

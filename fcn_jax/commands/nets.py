@@ -19,13 +19,13 @@ def explain(recipe: Positional[str], /, size: str = "500x500") -> None:
     from rich.console import Console
 
     from fcn_jax.explain import explain, explain_table
-    from fcn_jax.main import import_recipe_module, messages
+    from fcn_jax.main import messages, recipe_named
 
     with messages(False):
         parsed = re.fullmatch(r"(\d+)x(\d+)", size)
-        if not parsed or "0" in parsed.groups():
+        if not parsed or not all(int(n) for n in parsed.groups()):
             raise ValueError(f"--size must be ROWSxCOLUMNS, such as 375x500; found {size!r}")
-        net = import_recipe_module(recipe).RECIPE.model
+        net = recipe_named(recipe).model
         rows = explain(net, int(parsed[1]), int(parsed[2]))
         width = None if sys.stdout.isatty() else 120
         Console(width=width).print(explain_table(rows))

@@ -93,14 +93,12 @@ def make_step(
         ValueError: there is no such recipe, or no such mesh.
     """
     from fcn_jax.convert.commands import recipe_preprocessing
-    from fcn_jax.main import import_recipe_module
+    from fcn_jax.main import recipe_named
     from fcn_jax.mesh import make_mesh, parse_axes
     from fcn_jax.planning.program import Step
     from fcn_jax.preprocessing import CAFFE
 
-    recipe = getattr(import_recipe_module(name), "RECIPE", None)
-    if recipe is None:
-        raise ValueError(f"{name} holds no RECIPE; name a recipe such as experiments.voc_fcn8s")
+    recipe = recipe_named(name)
     images: int = recipe.batch_size if batch is None else batch
     made = make_mesh(images, list(place.devices), axes=parse_axes(mesh))
     return Step(

@@ -62,15 +62,13 @@ def evaluate(
         recipe = load_recipe(RunFolder(run).described())
         if absent != "recipe":
             recipe = dataclasses.replace(recipe, absent=Absent[absent.upper()])
-        if batch_size:
+        if batch_size is not None:
             recipe = dataclasses.replace(recipe, batch_size=batch_size)
         source = located(recipe.validation_set, data, split or "validation")
-        if of_tfds(data):
-            print(f"{source.title} {source.split}: {len(source)} images")  # type: ignore[attr-defined]
-        elif split:
-            if not hasattr(source, "split"):
-                raise ValueError(f"{type(source).__name__} has no splits to choose from")
-            source = dataclasses.replace(source, split=split)  # type: ignore[type-var]
+        if split and not of_tfds(data):
+            source = of_split(source, split)
+        title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
+        print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
         variables, preprocessing = run_variables(run, step)
         checked = check_labels(source)
         with _bar("batches") as progress:
@@ -84,6 +82,22 @@ def evaluate(
             print(scores)
 
         each(show, scores, source.class_names, checked.pixels)
+
+
+def of_split(source: Any, split: str) -> Any:
+    """Another split of a data set: of `Folders` all of a list, not the tenth that was held out.
+
+    Raises:
+        ValueError: the data set has no splits.
+    """
+    import dataclasses
+
+    from fcn_jax.data.folders import Folders
+
+    if not hasattr(source, "split"):
+        raise ValueError(f"{type(source).__name__} has no splits to choose from")
+    every = {"held_out": None} if isinstance(source, Folders) else {}
+    return dataclasses.replace(source, split=split, **every)
 
 
 def predict(
@@ -182,6 +196,11 @@ def submit(
         use_compile_cache()
         recipe = load_recipe(RunFolder(run).described())
         source = VOC(year=year, split="val").at(data)  # its folder; test images have no labels
+        if recipe.train_set.class_names != source.class_names:
+            raise ValueError(
+                f"{run} learned {recipe.train_set.num_classes} classes that are not VOC's "
+                f"{source.num_classes}; its labels mean something else to the server"
+            )
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         variables, preprocessing = run_variables(run, step)
         predictor = Predictor(recipe.model, prepack(recipe.model, variables), preprocessing)

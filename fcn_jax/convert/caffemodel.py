@@ -48,6 +48,8 @@ def read_caffemodel(path: Path) -> Blobs:
                 if arrays and name in blobs:
                     raise ValueError(f"two layers are called {name}")
                 blobs |= {name: arrays} if arrays else {}
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} is no complete .caffemodel ({error}). Download or copy it again, and compare"

@@ -28,13 +28,16 @@ def convert(
             VOC's]
     """
     from fcn_jax.convert.kinds import convert
-    from fcn_jax.main import import_recipe_module, messages
+    from fcn_jax.main import messages, recipe_named
     from fcn_jax.preprocessing import Preprocessing
 
     with messages(False):
-        model = import_recipe_module(net).RECIPE.model if net else None
+        model = recipe_named(net).model if net else None
         preprocessing = recipe_preprocessing(net) if net else None
+        _check_target(source, target)
         if mean:
+            if not all(0 <= value <= 255 for value in mean):
+                raise ValueError(f"--mean: expected three numbers in 0..255, found {mean}")
             preprocessing = Preprocessing(channels="BGR", mean=mean)
         print(convert(kind, source, target, model, preprocessing))
 
@@ -54,12 +57,21 @@ def export(source: Positional[Path], target: Positional[Path], /, step: int | No
 
     with messages(False):
         net = None
+        _check_target(source, target)
         if source.suffix == ".safetensors":
+            if step is not None:
+                raise ValueError(f"--step {step}: {source} is a file of weights, without steps")
             variables, preprocessing = read_variables(source)
         else:
             net = load_recipe(RunFolder(source).described()).model
             variables, preprocessing = run_variables(source, step)
         print(export(variables, target, preprocessing=preprocessing, net=net))
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Raises ValueError where the result would replace what it is made from."""
+    if source.resolve() == target.resolve():
+        raise ValueError(f"{target}: expected another file than the source, which it would replace")
 
 
 def recipe_preprocessing(name: str) -> Any:
@@ -68,7 +80,7 @@ def recipe_preprocessing(name: str) -> Any:
     Returns:
         A preprocessing, or None where all the recipe names is a file, whose own it is.
     """
-    from fcn_jax.main import import_recipe_module
+    from fcn_jax.main import recipe_named
     from fcn_jax.preprocessing import ByInput
     from fcn_jax.recipe import FromRun, FromRuns
 
@@ -76,7 +88,7 @@ def recipe_preprocessing(name: str) -> Any:
         beside = Path(name).with_name(f"{run}.py") if name.endswith(".py") else None
         return recipe_preprocessing(str(beside or ".".join([*name.split(".")[:-1], run])))
 
-    start = import_recipe_module(name).RECIPE.start
+    start = recipe_named(name).start
     if isinstance(start, FromRun):
         return of_run(start.run)
     if isinstance(start, FromRuns):

@@ -90,6 +90,8 @@ def read_npz(path: Path) -> Arrays:
                 info.filename.removesuffix(".npy"): _read_array(archive, info, len(content))
                 for info in archive.infolist()
             }
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is no complete .npz of plain arrays ({error}). Export it again."

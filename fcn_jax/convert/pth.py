@@ -58,6 +58,8 @@ def read_pth(path: Path) -> Arrays:
                 arrays[name] = array_of(tensor, numbers_of)
             except ValueError as error:
                 raise ValueError(f"{name[:100]}: {error}") from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no complete .pth with a state dict ({error}). Download it again, or save"

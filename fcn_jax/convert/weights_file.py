@@ -129,6 +129,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
         with safetensors.safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("fcn_jax", "")
             return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(
             f"{path} is no complete .safetensors file ({error}). Make or copy it again."

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from fcn_jax.data.files import IGNORE, DataError, image_size
+from fcn_jax.data.folders import Folders
 from fcn_jax.data.named import each, primary
 from fcn_jax.data.source import FileSource, Source, check_same_size
 
@@ -92,6 +93,24 @@ def check_labels(
         tuple(unlabelled),
         each(lambda _, c, names: tuple(compress(names, c == 0)), pixels, source.class_names),
     )
+
+
+def check_apart(train_set: Source, validation_set: Source) -> None:
+    """Refuses lists of one's own that share images: they would be scored after being learned.
+
+    Raises:
+        DataError: both are `Folders`, and an image is in both.
+    """
+    if isinstance(train_set, Folders) and isinstance(validation_set, Folders):
+        both = [
+            {source.image_path(name).resolve() for name in source.ids}
+            for source in (train_set, validation_set)
+        ]
+        if common := sorted(both[0] & both[1]):
+            raise DataError(
+                f"{common[0]} is to train on and to validate on, and so are {len(common) - 1} "
+                "others; leave each in one of the two lists"
+            )
 
 
 def _check_learnable(where: str, counts: np.ndarray, k: int) -> None:

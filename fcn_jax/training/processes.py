@@ -6,6 +6,7 @@ otherwise by JAX when heartbeats have been missing for as long as `join` says.
 """
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -41,6 +42,10 @@ def join(
             f"{', '.join(sorted(given.keys() - missing))} without {', '.join(missing)}; a run of "
             "several processes needs all three: --coordinator HOST:PORT --processes N --process I"
         )
+    if processes is not None and processes < 1:
+        raise ValueError(f"--processes {processes}: expected at least 1")
+    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+        raise ValueError(f"--coordinator {coordinator}: expected HOST:PORT")
     if processes is not None and process is not None and not 0 <= process < processes:
         raise ValueError(f"--process {process}: expected 0 to {processes - 1} of {processes}")
     if missing and os.environ.get("SLURM_NTASKS") == "1":

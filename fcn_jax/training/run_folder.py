@@ -87,7 +87,7 @@ class RunFolder:
         """
         try:
             return json.loads(self.recipe_file.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ValueError(
                 f"{self.path} is not the folder of a run: it has no recipe.json. Pass the folder "
                 "that was given as --workdir (runs/NAME unless another was)."
