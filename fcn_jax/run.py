@@ -139,7 +139,10 @@ def run(
     finally:
         checkpoints.close()
     say(f"{folder.path}: {recipe.steps} steps done, {time.monotonic() - begun:.0f} s this time")
-    return [line for line in folder.metrics() if "mean_iu" in line][-1]
+    evaluations = [line for line in folder.metrics() if "mean_iu" in line]
+    if not evaluations:
+        raise ValueError(f"{folder.metrics_file}: expected a line with scores, found none")
+    return evaluations[-1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -145,6 +145,6 @@ def _find(start: FromWeights | FromRun, workdir: Path) -> Path:
             return place / start.file
     raise ValueError(
         f"this recipe starts from the weights {start.file}; they are neither in "
-        + " nor in ".join(str(p.absolute()) for p in dict.fromkeys(places))
+        + " nor in ".join(dict.fromkeys(str(p.absolute()) for p in places))
         + "; weights/README.md says how to make them, and --init FILE takes them from elsewhere"
     )

@@ -32,9 +32,10 @@ def test_differences_name_what_only_one_has():
 def test_what_is_no_run_says_so(tmp_path):
     with pytest.raises(ValueError, match="has no recipe.json"):
         RunFolder(tmp_path).described()
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match="damaged"):
-        RunFolder(tmp_path).described()
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "recipe.json").write_text(text)
+        with pytest.raises(ValueError, match="damaged"):
+            RunFolder(tmp_path).described()
 
 
 def test_rewinding_drops_later_lines_and_one_cut_off_by_a_kill(tmp_path):
@@ -82,4 +83,10 @@ def test_checkpoints_keep_the_latest_and_what_is_named(tmp_path):
     np.testing.assert_array_equal(restored["w"], np.full(3, 2, np.float32))
     assert restored["n"].dtype == jnp.int32
     np.testing.assert_array_equal(checkpoints.restore_as_saved(4)["w"], np.full(3, 4, np.float32))
+    for part in (tmp_path / "checkpoints" / "4" / "state").iterdir():
+        if part.is_file():
+            part.write_bytes(part.read_bytes()[:20])
+    for restore in (checkpoints.restore_as_saved, lambda step: checkpoints.restore(step, state)):
+        with pytest.raises(ValueError, match=r"checkpoints/4: this checkpoint is damaged"):
+            restore(4)
     checkpoints.close()

@@ -43,7 +43,7 @@ def hha_command(
             unit=unit,
             raw=raw,
             overwrite=overwrite,
-            workers=workers or os.cpu_count() or 1,
+            workers=(os.cpu_count() or 1) if workers is None else workers,
             progress=sys.stdout.isatty(),
         )
     for failure in written.failures:

@@ -84,7 +84,8 @@ def check_labels(
         pool.shutdown(cancel_futures=True)
 
     def learnable(name: str, counts: np.ndarray, k: int) -> None:
-        _check_learnable(f"{source!r}{_of(name)}", counts, k)
+        where = str(getattr(source, "folder", type(source).__name__))
+        _check_learnable(f"{where}{_of(name)}", counts, k)
 
     each(learnable, pixels, source.num_classes)
     return Checked(

@@ -1,5 +1,8 @@
 """Checkpoints through Orbax, behind one small class."""
 
+import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +54,29 @@ class Checkpoints:
         args = self._ocp.args.Composite(
             state=self._ocp.args.PyTreeRestore(abstract, restore_args=restore_args)
         )
-        return self._manager.restore(step, args=args)["state"]
+        with self._whole(step):
+            return self._manager.restore(step, args=args)["state"]
 
     def restore_as_saved(self, step: int) -> dict[str, Any]:
         """The state of that step as nested dictionaries of numpy arrays, whatever made it."""
         import numpy as np
 
-        metadata = self._manager.item_metadata(step)["state"]
-        tree = jax.tree.map(lambda m: self._ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
-        args = self._ocp.args.Composite(state=self._ocp.args.PyTreeRestore(restore_args=tree))
-        return self._manager.restore(step, args=args)["state"]
+        with self._whole(step):
+            found = self._manager.item_metadata(step)["state"].tree
+            tree = jax.tree.map(lambda m: self._ocp.RestoreArgs(restore_type=np.ndarray), found)
+            args = self._ocp.args.Composite(state=self._ocp.args.PyTreeRestore(restore_args=tree))
+            return self._manager.restore(step, args=args)["state"]
+
+    @contextlib.contextmanager
+    def _whole(self, step: int) -> Iterator[None]:
+        """Says of what stops a restore which checkpoint it is."""
+        try:
+            yield
+        except (AttributeError, KeyError, OSError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"{self._manager.directory / str(step)}: this checkpoint is damaged ({error}). "
+                "Delete it to go on from the one before."
+            ) from error
 
     def close(self) -> None:
         """Release the manager's threads."""

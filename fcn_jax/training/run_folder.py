@@ -86,7 +86,7 @@ class RunFolder:
             ValueError: this is not the folder of a run.
         """
         try:
-            return json.loads(self.recipe_file.read_text())
+            found = json.loads(self.recipe_file.read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise ValueError(
                 f"{self.path} is not the folder of a run: it has no recipe.json. Pass the folder "
@@ -94,6 +94,9 @@ class RunFolder:
             ) from None
         except json.JSONDecodeError as error:
             raise ValueError(f"{self.recipe_file} is damaged: {error}") from None
+        if not isinstance(found, dict) or "recipe" not in found:
+            raise ValueError(f"{self.recipe_file} is damaged: it describes no recipe")
+        return found
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete lines of `metrics.jsonl`."""
