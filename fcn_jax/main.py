@@ -83,6 +83,7 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
         if place.demo:
             from fcn_jax.demo import run_demo
 
+            _check_demo(place, {} if made else changed_fields(recipe, args.recipe))
             run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
             return
         from fcn_jax.training.processes import join
@@ -93,6 +94,16 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
         science = recipe(**given) if made else override(recipe, changes)
         origin = {"module": name, "arguments": given, "overrides": changes}
         _run(science, place, short, origin)
+
+
+def _check_demo(place: Place, changes: dict[str, Any]) -> None:
+    """Raises ValueError where options were given that the demo would not heed."""
+    defaults, heeded = Place(), {"demo", "workdir", "threads", "debug"}
+    names = {f.name for f in dataclasses.fields(Place)} - heeded
+    given = sorted(n for n in names if getattr(place, n) != getattr(defaults, n)) + list(changes)
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"--demo is the same three stages everywhere, and takes no {options}")
 
 
 def _run(recipe: Recipe, place: Place, short: str, origin: dict[str, Any]) -> None:

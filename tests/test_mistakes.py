@@ -14,7 +14,7 @@ from fcn_jax.convert.commands import convert, export
 from fcn_jax.data import Folders
 from fcn_jax.data.check import check_apart
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.main import messages, recipe_named
+from fcn_jax.main import Place, _check_demo, messages, recipe_named
 from fcn_jax.training.processes import join
 from fcn_jax.training.run_folder import RunFolder
 
@@ -99,6 +99,7 @@ def test_what_the_system_refuses_is_a_message(tmp_path, capsys):
         (lambda: optimizer(b1=2.0), "b1 must be in"),
         (lambda: optimizer(b2=-0.5), "b2 must be in"),
         (lambda: optimizer(total_steps=0), "total_steps must be in"),
+        (lambda: _check_demo(Place(demo=True, mesh="data=2"), {"steps": 3}), "no --mesh, --steps"),
         (lambda: RunFolder(Path(__file__)).described(), "is not the folder of a run"),
     ],
 )
