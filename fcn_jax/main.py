@@ -170,7 +170,7 @@ def use_compile_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(root / "fcn_jax" / "xla"))
 
 
-def recipe_named(name: str) -> Recipe:
+def recipe_named(name: str) -> Any:
     """The recipe of a module (see `import_recipe_module`).
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fcn_jax.data.canvases import Canvases
+Canvases = tuple[tuple[int, int], ...]  # rows and columns of each
 
 _DIFFERENT = 256  # canvases to begin with; more are first rounded up to larger multiples
 
