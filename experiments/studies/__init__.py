@@ -15,6 +15,24 @@ import numpy as np
 from fcn_jax.compiling import compiler_options
 
 
+def command(main: Callable[..., None], options: type | None = None) -> None:
+    """Runs a study from the command line; the last line of each.
+
+    Args:
+        main: the study; its parameters are the options.
+        options: a dataclass of options, where `main` takes one.
+    """
+    import tyro
+
+    from fcn_jax.main import messages
+
+    with messages(False):
+        if options is None:
+            tyro.cli(main)
+        else:
+            main(tyro.cli(options))
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What one run of a compiled program takes.

@@ -8,6 +8,7 @@ minutes.
 
 import dataclasses
 
+from experiments.studies import command
 from experiments.studies.curves import save_curves, scores_table
 from experiments.studies.learning import Variant, train
 from experiments.studies.setting import Setting
@@ -66,9 +67,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        main(tyro.cli(Options))
+    command(main, Options)

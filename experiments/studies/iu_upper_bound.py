@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.studies import command
 from experiments.studies.charts import save_chart
 from experiments.studies.coarse import VOID, Mask, Way, carried, left_out, one_hot, ways
 from fcn_jax.data.voc import VOC
@@ -134,9 +135,4 @@ def main(data: Path = Path("data"), out: Path = Path("runs/studies"), finalists:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        tyro.cli(main)
+    command(main)

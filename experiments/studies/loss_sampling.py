@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Point, Variant, train
 from experiments.studies.setting import Setting
@@ -217,9 +218,4 @@ def _shallow(recipe: Recipe) -> FCN:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        main(tyro.cli(Options))
+    command(main, Options)

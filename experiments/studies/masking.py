@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.studies import command
 from experiments.studies.curves import save_curves
 from experiments.studies.learning import Curves, Variant, train
 from experiments.studies.setting import Derived, Setting
@@ -184,9 +185,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        main(tyro.cli(Options))
+    command(main, Options)

@@ -12,6 +12,7 @@ as "online" does. Which of the two the published row used is not said.
 
 import dataclasses
 
+from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Point, Variant, train
 from experiments.studies.setting import Setting
@@ -90,9 +91,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        main(tyro.cli(Options))
+    command(main, Options)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies import costs
+from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
 from fcn_jax.fcn import Classifier
 from fcn_jax.trunks import AlexNet
@@ -92,9 +92,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        tyro.cli(main)
+    command(main)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments.studies import costs
+from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
 from experiments.studies.shift_and_stitch import MAPS, own_map, trunk_and_image, upsampled
 from fcn_jax.dense import margin, rarefied_map, shift_and_stitch
@@ -88,9 +88,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        tyro.cli(main)
+    command(main)

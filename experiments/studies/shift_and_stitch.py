@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from experiments.studies import costs
+from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
 from fcn_jax.convert.weights_file import load_weights
 from fcn_jax.data.files import read_image
@@ -109,9 +109,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        tyro.cli(main)
+    command(main)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Variant, batches_of, train
 from experiments.studies.setting import Setting
@@ -132,9 +133,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    from fcn_jax.main import messages
-
-    with messages(False):
-        main(tyro.cli(Options))
+    command(main, Options)

@@ -160,7 +160,7 @@ def predict(
         for failure in failures:
             print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
         if written:
-            print(f"predictions of {len(written)} images are in {out}")
+            print(f"labels written: {len(written)}, in {out}")
         sys.exit(1 if failures else 0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_jax.convert.mapped import mapped
+from fcn_jax.convert.mapped import check_there, mapped
 from fcn_jax.convert.wire import Value, fields, varints
 
 # Field of NetParameter: fields of the name and the blobs in each layer's message.
@@ -41,6 +41,7 @@ def read_caffemodel(path: Path) -> Blobs:
             one name.
     """
     blobs: Blobs = {}
+    check_there(path)
     try:
         for number, value in fields(memoryview(mapped(path))):
             if number in CONTAINERS:
@@ -48,8 +49,6 @@ def read_caffemodel(path: Path) -> Blobs:
                 if arrays and name in blobs:
                     raise ValueError(f"two layers are called {name}")
                 blobs |= {name: arrays} if arrays else {}
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} is no complete .caffemodel ({error}). Download or copy it again, and compare"

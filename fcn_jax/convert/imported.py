@@ -11,7 +11,7 @@ from pathlib import Path
 import flax.linen as nn
 import numpy as np
 
-from fcn_jax.convert.mapped import archive_of, mapped
+from fcn_jax.convert.mapped import archive_of, check_there, mapped
 from fcn_jax.fcn import Classifier
 from fcn_jax.preprocessing import Inputs
 from fcn_jax.trunks import Ending
@@ -83,6 +83,7 @@ def read_npz(path: Path) -> Arrays:
     Raises:
         ValueError: the file is missing, damaged, of another kind, or holds Python objects.
     """
+    check_there(path)
     try:
         content = mapped(path)
         with archive_of(content) as archive:
@@ -90,8 +91,6 @@ def read_npz(path: Path) -> Arrays:
                 info.filename.removesuffix(".npy"): _read_array(archive, info, len(content))
                 for info in archive.infolist()
             }
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is no complete .npz of plain arrays ({error}). Export it again."

@@ -29,6 +29,12 @@ def mapped(path: Path) -> Mapped:
         return Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def check_there(path: Path) -> None:
+    """Raises ValueError where there is no such file, before its readers call it damaged."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+
+
 def archive_of(file: Mapped) -> zipfile.ZipFile:
     """The zip archive that a mapped file is.
 

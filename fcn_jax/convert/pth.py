@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_jax.convert.mapped import Mapped, archive_of, mapped
+from fcn_jax.convert.mapped import Mapped, archive_of, check_there, mapped
 from fcn_jax.convert.pickled import read_pickle
 from fcn_jax.convert.tensors import Storage, Tensor, array_of, dtype_of
 
@@ -42,6 +42,7 @@ def read_pth(path: Path) -> Arrays:
         ValueError: there is no such file, it is damaged, or its pickle asks for anything but
             tensors and plain values.
     """
+    check_there(path)
     try:
         file = mapped(path)
         data = memoryview(file)
@@ -58,8 +59,6 @@ def read_pth(path: Path) -> Arrays:
                 arrays[name] = array_of(tensor, numbers_of)
             except ValueError as error:
                 raise ValueError(f"{name[:100]}: {error}") from error
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no complete .pth with a state dict ({error}). Download it again, or save"

@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from fcn_jax.convert.mapped import check_there
 from fcn_jax.files import write_atomically
 from fcn_jax.preprocessing import ByInput, Inputs, LogDepth, from_description
 
@@ -125,12 +126,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
     Raises:
         ValueError: the file is missing, damaged or of another kind.
     """
+    check_there(path)
     try:
         with safetensors.safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("fcn_jax", "")
             return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ValueError(f"{path}: there is no such file") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(
             f"{path} is no complete .safetensors file ({error}). Make or copy it again."
