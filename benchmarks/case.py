@@ -96,8 +96,8 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
 def prepare(case: Case, folder: Path) -> None:
     """Writes `images.npy` (uint8 RGB), `labels.npy` and `weights.safetensors`, all from seed 0."""
     from benchmarks.contestants.ours import make_net, random_variables
-    from fcn_jax.convert.export import export
     from fcn_jax.preprocessing import CAFFE
+    from fcn_jax.weights.foreign.export import export
 
     rng = np.random.default_rng(0)
     shape = (case.batch, *case.size)

@@ -15,9 +15,9 @@ DONE = 17
 def main() -> None:
     import jax
 
-    import fcn_jax.run
+    import fcn_jax.runs.run
 
-    make = fcn_jax.run.make_train_step
+    make = fcn_jax.runs.run.make_train_step
 
     def make_and_end(*args: Any, **kwargs: Any) -> Any:
         step = make(*args, **kwargs)
@@ -28,7 +28,7 @@ def main() -> None:
 
         return first
 
-    fcn_jax.run.make_train_step = make_and_end
+    fcn_jax.runs.run.make_train_step = make_and_end
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

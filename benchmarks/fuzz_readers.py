@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import foreign_files  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from fcn_jax.convert.caffe import read_exported  # noqa: E402
-from fcn_jax.convert.caffemodel import read_caffemodel  # noqa: E402
-from fcn_jax.convert.imported import read_npz  # noqa: E402
-from fcn_jax.convert.pth import read_pth  # noqa: E402
-from fcn_jax.convert.weights_file import load_weights  # noqa: E402
+from fcn_jax.weights.foreign.caffe import read_exported  # noqa: E402
+from fcn_jax.weights.foreign.caffemodel import read_caffemodel  # noqa: E402
+from fcn_jax.weights.foreign.imported import read_npz  # noqa: E402
+from fcn_jax.weights.foreign.pth import read_pth  # noqa: E402
+from fcn_jax.weights.weights_file import load_weights  # noqa: E402
 
 MOST_MEMORY = 64 << 20
 """Bytes that reading one damaged file, of some kilobytes, may take at most."""

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fcn_jax as fcn
-from fcn_jax.inference.strips import write_strips
+from fcn_jax.inference.large_files.strips import write_strips
 from fcn_jax.inference.tiling import TiledPredictor
 from fcn_jax.preprocessing import CAFFE
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.files import write_atomically
+from fcn_jax.atomic import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "onnxruntime", "opencv-python-headless", "grain")

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import fcn_jax as fcn
-from fcn_jax.coarse import CoarseScores, best_classes, scores_of, sum_over_tiles
-from fcn_jax.compiling import jit
+from fcn_jax.devices.compiling import jit
 from fcn_jax.losses import Normalization, softmax_loss
 from fcn_jax.metrics import confusion_matrix
-from fcn_jax.upsampling import BilinearUpsampling
+from fcn_jax.nn import savings
+from fcn_jax.nn.coarse_scores import CoarseScores, best_classes, scores_of, sum_over_tiles
+from fcn_jax.nn.upsampling import BilinearUpsampling
 
 SIZE, CLASSES, TURNS = (512, 512), (21, 150), 7
 
@@ -83,7 +84,7 @@ def of_net() -> None:
     labels = jax.ShapeDtypeStruct((1, *SIZE), jnp.int32)
     for classes in CLASSES:
         for tiled in (True, False):
-            net = fcn.FCN8s(fcn.VGG16(), classes, row_tiles=tiled)
+            net = fcn.FCN8s(fcn.VGG16(), classes)
             variables = jax.eval_shape(net.init, jax.random.key(0), images)
 
             def loss(variables: Any, images: Any, labels: Any, net: Any = net) -> Any:
@@ -91,7 +92,8 @@ def of_net() -> None:
                 scores = scores_of(net, variables, images, train=True, rngs=keys)
                 return softmax_loss(scores, labels, normalization=Normalization.SUM)
 
-            compiled = jit(jax.grad(loss)).lower(variables, images, labels).compile()
+            with savings.use(row_tiles=tiled):
+                compiled = jit(jax.grad(loss)).lower(variables, images, labels).compile()
             memory = compiled.memory_analysis().temp_size_in_bytes
             print(
                 f"{classes} classes, {'tiles' if tiled else 'every pixel'}: {memory / 1e6:.0f} MB"

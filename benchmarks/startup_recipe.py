@@ -3,11 +3,9 @@
 import dataclasses
 
 from experiments import voc_fcn8s
-from fcn_jax import VGG16, FCN8s
+from fcn_jax import VGG16, FCN8s, FromScratch, main
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.main import main
 from fcn_jax.preprocessing import CAFFE
-from fcn_jax.recipe import FromScratch
 
 RECIPE = dataclasses.replace(
     voc_fcn8s.RECIPE,

@@ -9,13 +9,11 @@ SqueezeNet from ImageNet weights (weights/README.md), scores at strides 16, 8 an
 plain CPU.
 """
 
-from fcn_jax import FCN, NormalizedUpsampling, SqueezeNet
+from fcn_jax import FCN, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
 from fcn_jax.data import Augment, Folders
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
-from fcn_jax.recipe import FromWeights, Recipe
 
 
 def recipe(

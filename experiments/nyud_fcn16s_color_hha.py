@@ -11,10 +11,8 @@ hundred as at the paper's other skips (section 4.2).
 import dataclasses
 
 from experiments import nyud_fcn32s_color_hha
-from fcn_jax import VGG16, FCN16s, LateFusion
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN16s, FromRun, LateFusion, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRun
 
 STREAM = FCN16s(trunk=VGG16(), num_classes=40)
 

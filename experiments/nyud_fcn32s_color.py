@@ -8,14 +8,12 @@ Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-color/{net,solve}.py, solve
 loop of solve.py makes 100,000 steps, whatever the solver's max_iter.
 """
 
-from fcn_jax import VGG16, FCN32s
+from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main
 from fcn_jax.data import NYUDv2
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.preprocessing import NYUD_COLOR
-from fcn_jax.recipe import FromWeights, Recipe
 
 RECIPE = Recipe(
     model=FCN32s(trunk=VGG16(), num_classes=40),

@@ -11,11 +11,9 @@ logarithm of depth start as the mean of those for the colours.
 import dataclasses
 
 from experiments import nyud_fcn32s_color
-from fcn_jax import VGG16, FCN32s
+from fcn_jax import VGG16, FCN32s, FromWeights, main
 from fcn_jax.data import NYUDv2
-from fcn_jax.main import main
 from fcn_jax.preprocessing import NYUD_COLOR, ByInput, LogDepth
-from fcn_jax.recipe import FromWeights
 
 RECIPE = dataclasses.replace(
     nyud_fcn32s_color.RECIPE,

@@ -12,11 +12,9 @@ here it is the best of each run.
 import dataclasses
 
 from experiments import nyud_fcn32s_color
-from fcn_jax import VGG16, FCN32s, LateFusion
+from fcn_jax import VGG16, FCN32s, FromRuns, LateFusion, main
 from fcn_jax.data import NYUDv2
-from fcn_jax.main import main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRuns
 
 STREAM = FCN32s(trunk=VGG16(), num_classes=40)
 

@@ -12,10 +12,9 @@ images from depth.
 import dataclasses
 
 from experiments import nyud_fcn32s_color
+from fcn_jax import FromWeights, main
 from fcn_jax.data import NYUDv2
-from fcn_jax.main import main
 from fcn_jax.preprocessing import NYUD_HHA
-from fcn_jax.recipe import FromWeights
 
 RECIPE = dataclasses.replace(
     nyud_fcn32s_color.RECIPE,

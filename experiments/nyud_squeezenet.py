@@ -15,11 +15,10 @@ mean of those for the colours; its logarithm is divided by 0.01 to be of the col
 import dataclasses
 
 from experiments import siftflow_squeezenet
+from fcn_jax import FromWeights, main
 from fcn_jax.data import Augment, NYUDv2
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.preprocessing import CAFFE, ByInput, LogDepth
-from fcn_jax.recipe import FromWeights
 
 STEPS = 2000
 # Share of each class in the labelled pixels of the 695 training images, counted; the last class

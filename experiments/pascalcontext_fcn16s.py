@@ -10,10 +10,8 @@ Source: shelhamer/fcn.berkeleyvision.org pascalcontext-fcn16s/{net,solve}.py, so
 import dataclasses
 
 from experiments import pascalcontext_fcn32s
-from fcn_jax import VGG16, FCN16s
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN16s, FromRun, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRun
 
 RECIPE = dataclasses.replace(
     pascalcontext_fcn32s.RECIPE,

@@ -9,13 +9,11 @@ loop of solve.py makes 400,000 steps. Neither paper says whether the background 
 trained, and counts here as in the reference's score.py.
 """
 
-from fcn_jax import VGG16, FCN32s
+from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main
 from fcn_jax.data import PASCALContext
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights, Recipe
 
 RECIPE = Recipe(
     model=FCN32s(trunk=VGG16(), num_classes=60),

@@ -11,10 +11,8 @@ a hundredth of the rate.
 import dataclasses
 
 from experiments import siftflow_fcn32s
-from fcn_jax import VGG16, FCN16s
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN16s, FromRun, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRun
 
 RECIPE = dataclasses.replace(
     siftflow_fcn32s.RECIPE,

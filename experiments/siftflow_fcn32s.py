@@ -7,14 +7,12 @@ Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn32s/{net,solve}.py, solver.
 two losses. The mean IU counts the classes that the truth contains, as published.
 """
 
-from fcn_jax import VGG16, FCN32s
+from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main
 from fcn_jax.data import SIFTFlow
 from fcn_jax.losses import ByOutput, Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.preprocessing import SIFT_FLOW
-from fcn_jax.recipe import FromWeights, Recipe
 
 CLASSES = {"semantic": 33, "geometric": 3}
 LOSS = Softmax(normalization=Normalization.BATCH)

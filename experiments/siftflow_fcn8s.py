@@ -12,10 +12,8 @@ it, as in the other chains).
 import dataclasses
 
 from experiments import siftflow_fcn32s
-from fcn_jax import VGG16, FCN8s
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN8s, FromRun, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRun
 
 RECIPE = dataclasses.replace(
     siftflow_fcn32s.RECIPE,

@@ -25,15 +25,13 @@ in the environment makes a step a sixth faster.
 
 import flax.linen as nn
 
-from fcn_jax import FCN, FeatureMap, NormalizedUpsampling, SqueezeNet
+from fcn_jax import FCN, FeatureMap, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
 from fcn_jax.data import Augment, SIFTFlow
-from fcn_jax.fcn import upsampling_kernel
-from fcn_jax.layers import Conv, GlobalMean, Sum, concat, relu
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
+from fcn_jax.nets.fcn import upsampling_kernel
+from fcn_jax.nn.layers import Conv, GlobalMean, Sum, concat, relu
 from fcn_jax.optim import AdamW
-from fcn_jax.recipe import FromWeights, Recipe
 
 STEPS = 3600
 # Layers of the trunk that the classifier lacks.

@@ -14,9 +14,9 @@ The net is siftflow_squeezenet's with a second head of three classes; the loss i
 import dataclasses
 
 from experiments import siftflow_squeezenet
+from fcn_jax import main
 from fcn_jax.data import SIFTFlow
 from fcn_jax.losses import ByOutput, Normalization, Softmax
-from fcn_jax.main import main
 
 LABELS = ("semantic", "geometric")
 BASE = siftflow_squeezenet.RECIPE

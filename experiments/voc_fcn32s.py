@@ -9,13 +9,11 @@ of one image at its own size, momentum 0.99, biases at twice the rate and withou
 drawn with replacement from SBD's training set.
 """
 
-from fcn_jax import VGG16, FCN32s
+from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main
 from fcn_jax.data import SBD, VOC
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights, Recipe
 
 RECIPE = Recipe(
     model=FCN32s(trunk=VGG16(), num_classes=21),

@@ -11,9 +11,9 @@ the loss was a mean is not said; with this rate it must have been.
 import dataclasses
 
 from experiments import voc_fcn32s
+from fcn_jax import main
 from fcn_jax.data import VOC
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.optim import CaffeSGD
 
 RECIPE = dataclasses.replace(

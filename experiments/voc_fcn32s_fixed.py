@@ -11,7 +11,7 @@ files for it, so all else is FCN-32s.
 import dataclasses
 
 from experiments import voc_fcn32s
-from fcn_jax.main import main
+from fcn_jax import main
 
 RECIPE = dataclasses.replace(voc_fcn32s.RECIPE, frozen=("trunk",))
 

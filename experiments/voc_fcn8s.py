@@ -11,10 +11,8 @@ the rate a ten-thousandth.
 import dataclasses
 
 from experiments import voc_fcn32s
-from fcn_jax import VGG16, FCN8s
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN8s, FromRun, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromRun
 
 RECIPE = dataclasses.replace(
     voc_fcn32s.RECIPE,

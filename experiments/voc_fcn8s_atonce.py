@@ -11,8 +11,7 @@ pool4 scaled by 0.01, pool3 by 0.0001, 300,000 steps from the classifier.
 import dataclasses
 
 from experiments import voc_fcn32s
-from fcn_jax import VGG16, FCN8s
-from fcn_jax.main import main
+from fcn_jax import VGG16, FCN8s, main
 
 RECIPE = dataclasses.replace(
     voc_fcn32s.RECIPE,

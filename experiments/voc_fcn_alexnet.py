@@ -13,11 +13,9 @@ see voc_fcn_alexnet_cvpr15.
 import dataclasses
 
 from experiments import voc_fcn32s
-from fcn_jax import AlexNet, FCN32s
+from fcn_jax import AlexNet, FCN32s, FromWeights, main
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights
 
 RECIPE = dataclasses.replace(
     voc_fcn32s.RECIPE,

@@ -9,10 +9,8 @@ Source: CVPR 2015, section 4.3, the rate 1e-3; all else as voc_fcn32s_cvpr15.
 import dataclasses
 
 from experiments import voc_fcn32s_cvpr15
-from fcn_jax import AlexNet, FCN32s
-from fcn_jax.main import main
+from fcn_jax import AlexNet, FCN32s, FromWeights, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights
 
 RECIPE = dataclasses.replace(
     voc_fcn32s_cvpr15.RECIPE,

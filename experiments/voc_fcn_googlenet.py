@@ -11,10 +11,8 @@ upsampling kernel, which the papers do not give. They started from a GoogLeNet o
 import dataclasses
 
 from experiments import voc_fcn32s_cvpr15
-from fcn_jax import FCN32s, GoogLeNet
-from fcn_jax.main import main
+from fcn_jax import FCN32s, FromWeights, GoogLeNet, main
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights
 
 RECIPE = dataclasses.replace(
     voc_fcn32s_cvpr15.RECIPE,

@@ -10,8 +10,7 @@ Source: the paper; the reference has no files for it, so all else is FCN-32s.
 import dataclasses
 
 from experiments import voc_fcn32s
-from fcn_jax import FCN, VGG16
-from fcn_jax.main import main
+from fcn_jax import FCN, VGG16, main
 
 RECIPE = dataclasses.replace(
     voc_fcn32s.RECIPE, model=FCN(trunk=VGG16(last="pool5"), num_classes=21)

@@ -10,19 +10,25 @@ scores = net.apply(variables, images, sizes=sizes)
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fcn_jax import moved
+
 if TYPE_CHECKING:
-    from fcn_jax import losses, metrics, optim, surgery
-    from fcn_jax.compiling import jit
-    from fcn_jax.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
-    from fcn_jax.feature_map import FeatureMap, Grid
-    from fcn_jax.fusion import LateFusion
-    from fcn_jax.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
-    from fcn_jax.upsampling import (
+    from fcn_jax import data, losses, metrics, optim
+    from fcn_jax.devices.compiling import jit
+    from fcn_jax.nets.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
+    from fcn_jax.nets.fusion import LateFusion
+    from fcn_jax.nets.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
+    from fcn_jax.nn.feature_map import FeatureMap, Grid
+    from fcn_jax.nn.upsampling import (
         BilinearUpsampling,
         DenseUpsampling,
         LearnedUpsampling,
         NormalizedUpsampling,
     )
+    from fcn_jax.preprocessing import Preprocessing
+    from fcn_jax.runs.experiment import main
+    from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
+    from fcn_jax.weights import surgery
 
 __all__ = [
     "FCN",
@@ -35,34 +41,49 @@ __all__ = [
     "FCN16s",
     "FCN32s",
     "FeatureMap",
+    "FromRun",
+    "FromRuns",
+    "FromScratch",
+    "FromWeights",
     "GoogLeNet",
     "Grid",
     "LateFusion",
     "LearnedUpsampling",
     "NormalizedUpsampling",
+    "Preprocessing",
+    "Recipe",
     "SqueezeNet",
+    "data",
     "jit",
     "losses",
+    "main",
     "metrics",
     "optim",
     "surgery",
 ]
 
-# The module of each name that is no module itself. A name is imported when it is first used (PEP
-# 562), so that `python -m fcn_jax --help` and the data rooms do not wait for jax and flax.
+# The module of each name that is not itself a module of this package. A name is imported when it is
+# first used (PEP 562), so that `python -m fcn_jax --help` and the rooms without JAX do not wait for
+# jax and flax.
 _HOMES = {
-    "compiling": ("jit",),
-    "fcn": ("FCN", "Classifier", "FCN8s", "FCN16s", "FCN32s"),
-    "feature_map": ("FeatureMap", "Grid"),
-    "fusion": ("LateFusion",),
-    "trunks": ("VGG16", "AlexNet", "GoogLeNet", "SqueezeNet"),
-    "upsampling": (
+    "devices.compiling": ("jit",),
+    "nets.fcn": ("FCN", "Classifier", "FCN8s", "FCN16s", "FCN32s"),
+    "nets.fusion": ("LateFusion",),
+    "nets.trunks": ("VGG16", "AlexNet", "GoogLeNet", "SqueezeNet"),
+    "nn.feature_map": ("FeatureMap", "Grid"),
+    "nn.upsampling": (
         "BilinearUpsampling",
         "DenseUpsampling",
         "LearnedUpsampling",
         "NormalizedUpsampling",
     ),
+    "preprocessing": ("Preprocessing",),
+    "runs.experiment": ("main",),
+    "runs.recipe": ("FromRun", "FromRuns", "FromScratch", "FromWeights", "Recipe"),
+    "weights": ("surgery",),
 }
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:
@@ -70,8 +91,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), None)
     module = importlib.import_module(f"{__name__}.{home or name}")
-    globals()[name] = getattr(module, name) if home else module
-    return globals()[name]
+    value = module
+    if home:
+        value = getattr(module, name, None) or importlib.import_module(f"{module.__name__}.{name}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -19,11 +19,11 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "list": Command(
-        "fcn_jax.commands.nets:list_recipes",
+        "fcn_jax.commands.list:list_recipes",
         "List the recipes of a folder with the scores that their sources published.",
     ),
     "explain": Command(
-        "fcn_jax.commands.nets:explain",
+        "fcn_jax.commands.explain:explain",
         "Show a net layer by layer: kernel, stride, padding, output, grid, receptive field, cost.",
     ),
     "plan": Command(
@@ -31,31 +31,35 @@ COMMANDS = {
         "Compile a recipe's train step for chips that need not be there, and say what it takes.",
     ),
     "download": Command(
-        "fcn_jax.download.command:download",
+        "fcn_jax.commands.download:download",
         "Fetch a data set and lay it out for the recipes; the same command goes on if interrupted.",
     ),
     "hha": Command(
         "fcn_jax.commands.hha:hha_command",
         "Encode depth as HHA: an RGB PNG of disparity, height and angle with gravity for each.",
     ),
+    "tfds": Command(
+        "fcn_jax.commands.tfds:tfds",
+        "Prepare one of the papers' data sets for tensorflow-datasets.",
+    ),
     "convert": Command(
-        "fcn_jax.convert.commands:convert",
+        "fcn_jax.commands.convert:convert",
         "Turn other people's weights into ours (.safetensors).",
     ),
     "export": Command(
-        "fcn_jax.convert.commands:export",
+        "fcn_jax.commands.export:export",
         "Write our parameters under Caffe's names, as arrays or for PyTorch.",
     ),
     "evaluate": Command(
-        "fcn_jax.commands.runs:evaluate",
+        "fcn_jax.commands.evaluate:evaluate",
         "Score a run on a whole data set: four metrics and the table of classes.",
     ),
     "predict": Command(
-        "fcn_jax.commands.runs:predict",
+        "fcn_jax.commands.predict:predict",
         "Label images of any size: an index PNG in palette colours and an overlay for each.",
     ),
     "submit": Command(
-        "fcn_jax.commands.runs:submit",
+        "fcn_jax.commands.submit:submit",
         "Write the folder and archive that PASCAL VOC's evaluation server takes.",
     ),
 }

@@ -14,8 +14,8 @@ import zipfile
 import numpy as np
 from rich.console import Console
 
-from fcn_jax.download.report import Report
-from fcn_jax.download.spec import Remote
+from fcn_jax.prepare.download.report import Report
+from fcn_jax.prepare.download.spec import Remote
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

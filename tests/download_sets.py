@@ -12,7 +12,7 @@ from PIL import Image
 from fcn_jax.data import SBD, VOC, SIFTFlow, pascal_context
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
-from fcn_jax.download.table import SETS
+from fcn_jax.prepare.download.table import SETS
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 

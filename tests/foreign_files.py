@@ -1,4 +1,4 @@
-"""Other people's file formats, written by hand: what the readers of `fcn_jax.convert` read."""
+"""Files as other programs write them, for the readers of `fcn_jax.weights.foreign`."""
 
 import contextlib
 import io

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fcn_jax.hha import Camera
+from fcn_jax.prepare.hha import Camera
 
 SMALL = Camera(fx=62.0, fy=65.0, cx=38.2, cy=27.7)
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import jax
 
-import fcn_jax.run as run_module
+import fcn_jax.runs.run as run_module
 from fcn_jax import FCN
-from fcn_jax.layers import Conv, MaxPool, nn
-from fcn_jax.main import import_recipe_module, messages
-from fcn_jax.training.processes import join
+from fcn_jax.devices.processes import join
+from fcn_jax.nn.layers import Conv, MaxPool, nn
+from fcn_jax.runs.lookup import import_recipe_module
+from fcn_jax.runs.messages import messages
+from fcn_jax.runs.place import Place
 
 HEARTBEAT = 5  # seconds; a process that died is noticed after so long
 TINY = Path(__file__).with_name("tiny_recipe.py")
@@ -63,10 +65,8 @@ def main(process, processes, coordinator, folder, mesh, steps, what="", at="0"):
     with messages(False):
         if int(processes) > 1:
             join(coordinator, int(processes), int(process), heartbeat_seconds=HEARTBEAT)
-        machine = run_module.Machine(
-            workdir=Path(folder), threads=0, mesh=mesh, shard_optimizer=True
-        )
-        run_module.run(recipe(int(steps)), machine, origin={"module": str(TINY), "overrides": {}})
+        place = Place(workdir=Path(folder), threads=0, mesh=mesh, shard_optimizer=True)
+        run_module.run(recipe(int(steps)), place, origin={"module": str(TINY), "overrides": {}})
 
 
 if __name__ == "__main__":

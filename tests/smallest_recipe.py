@@ -2,14 +2,12 @@
 
 import flax.linen as nn
 
-from fcn_jax import FCN, FeatureMap
+from fcn_jax import FCN, FeatureMap, FromScratch, Preprocessing, Recipe
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.layers import Conv
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
+from fcn_jax.nn.layers import Conv
 from fcn_jax.optim import AdamW
-from fcn_jax.preprocessing import Preprocessing
-from fcn_jax.recipe import FromScratch, Recipe
 
 
 class SmallestTrunk(nn.Module):

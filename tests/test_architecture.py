@@ -8,55 +8,43 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "fcn_jax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
 
-# A room is a module or a folder directly under fcn_jax; a trailing * stands for all of a folder.
-MAY_IMPORT = {
-    "feature_map": set(),
-    "coarse": set(),
-    "losses": {"coarse"},
-    "metrics": set(),
-    "optim": set(),
-    "files": set(),
-    "compiling": set(),
-    "mesh": set(),
-    "preprocessing": set(),
-    "ops": {"feature_map"},
-    "border": {"feature_map"},
-    "layers": {"border", "feature_map", "ops"},
-    "upsampling": {"border", "coarse", "feature_map", "ops"},
-    "trunks": {"layers", "feature_map"},
-    "inputs": {"feature_map"},
-    "fcn": {"border", "inputs", "layers", "upsampling", "feature_map", "trunks"},
-    "fusion": {"coarse", "fcn", "inputs"},
-    "dense": {"border", "feature_map", "inputs", "layers"},
-    "explain": {"inputs", "layers", "upsampling", "feature_map"},
-    "data": {"files"},
-    "tfds": {"data"},
-    "report": {"files"},
-    "download": {"files", "data.files", "main"},
-    "surgery": {"convert.layouts"},
-    "hha": {"data.files", "files"},
-    "convert": {
-        *("files", "fcn", "inputs", "ops", "preprocessing", "surgery", "trunks", "upsampling"),
-        *("main", "recipe", "start", "training.run_folder"),  # its commands
+# A room is a module or a folder directly under fcn_jax; here with its floor and the rooms that it
+# may import (docs/architecture.md). "" is the package itself.
+FLOORS = {
+    1: {
+        "atomic": set(),
+        "labels": set(),
+        "moved": set(),
+        "devices": set(),
+        "nn": {"labels"},
+        "data": {"atomic", "labels"},
+        "metrics": {"labels"},
+        "optim": {"labels"},
+        "preprocessing": {"labels"},
     },
-    "training": {"coarse", "mesh", "inputs", "losses", "metrics", "optim", "compiling", "files"},
-    "planning": {"fusion", "inputs", "mesh", "preprocessing", "recipe", "training"},
-    "inference": {
-        *(
-            "coarse",
-            "mesh",
-            "metrics",
-            "compiling",
-            "report",
-            "files",
-            "feature_map",
-            "inputs",
-            "layers",
-        ),
+    2: {
+        "losses": {"nn", "labels"},
+        "nets": {"nn"},
+        "report": {"metrics", "atomic", "labels"},
+        "prepare": {"data", "atomic", "labels"},
+    },
+    3: {
+        "weights": {"nets", "nn", "preprocessing", "atomic"},
+        "training": {"nets", "nn", "devices", "losses", "metrics", "optim", "atomic"},
+        "inference": {
+            *("nets", "nn", "devices", "data", "metrics", "report", "atomic", "labels"),
+        },
     },
 }
-# These put everything together.
-ANYTHING = {"", "__main__", "commands", "main", "demo", "evaluation", "recipe", "run", "start"}
+BELOW = {room for floor in FLOORS.values() for room in floor}
+FLOORS |= {
+    4: {"runs": BELOW, "": BELOW | {"runs"}},
+    5: {"planning": {"runs", "training", "devices", "nets", "nn", "preprocessing"}},
+    6: {"commands": BELOW | {"", "runs", "planning"}, "__main__": set()},
+}
+MAY_IMPORT = {room: others for floor in FLOORS.values() for room, others in floor.items()}
+# An experiment builds on the public names, on what a recipe consists of, and on the rooms below.
+EXPERIMENTS = BELOW | {"", "runs"}
 
 
 def module(path):
@@ -82,31 +70,55 @@ def room(name):
     return first if known else ""
 
 
-def allowed(importer, imported):
-    own, other = room(importer), room(imported)
-    if own in ANYTHING or own == other:
-        return True
-    permitted = MAY_IMPORT[own]
-    return other in permitted or any(f"{imported}.".startswith(f"fcn_jax.{p}.") for p in permitted)
-
-
 def test_every_room_is_in_the_table():
-    rooms = {room(module(path)) for path in FILES if "fcn_jax" == module(path).split(".")[0]}
-    assert rooms <= set(MAY_IMPORT) | ANYTHING
+    rooms = {room(module(path)) for path in FILES if module(path).split(".")[0] == "fcn_jax"}
+    assert rooms == set(MAY_IMPORT)
+
+
+def test_a_room_imports_rooms_of_lower_floors_only():
+    """On the lowest floor the order of the table counts."""
+    order = [room for floor in FLOORS.values() for room in floor]
+    assert len(order) == len(set(order))
+    for number, floor in FLOORS.items():
+        for name, others in floor.items():
+            same_floor = others & set(floor)
+            assert all(order.index(other) < order.index(name) for other in others), name
+            assert number in (1, 4) or not same_floor, name
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_imports(path):
     name, wrong = module(path), []
+    own = room(name) if name.startswith("fcn_jax") else None
+    permitted = EXPERIMENTS if own is None else MAY_IMPORT[own] | {own}
     for imported in imports(path):
         package = imported.split(".")[0]
-        if name.startswith("fcn_jax"):
-            wrong += [imported] if package == "experiments" else []
-            if package == "fcn_jax" and not allowed(name, imported):
-                wrong.append(imported)
-            if name.startswith("fcn_jax.data") and package in ("jax", "flax", "optax"):
-                wrong.append(imported)
+        if own is not None and package == "experiments":
+            wrong.append(imported)
+        if package == "fcn_jax" and room(imported) not in permitted:
+            wrong.append(imported)
+        if own == "data" and package in ("jax", "flax", "optax"):
+            wrong.append(imported)
     assert not wrong
+
+
+def test_no_circle_among_files():
+    """Nor among the benchmarks."""
+    files = [*FILES, *(ROOT / "benchmarks").rglob("*.py")]
+    names = {module(path): path for path in files}
+
+    def imported(path):
+        for name in imports(path):
+            parts = name.split(".")
+            found = (".".join(parts[:n]) for n in range(len(parts), 1, -1))
+            yield from (n for n in [next((n for n in found if n in names), None)] if n)
+
+    graph = {name: set(imported(path)) - {name} for name, path in names.items()}
+    # A package's __init__ that exports its modules, and a lazy import inside a function, count too.
+    while leaves := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph
 
 
 def test_an_experiment_builds_on_one_other_at_most():

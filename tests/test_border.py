@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.border import patch, whole, with_border
-from fcn_jax.feature_map import FeatureMap
-from fcn_jax.inputs import placeholder
-from fcn_jax.layers import Conv, MaxPool
+from fcn_jax.nets.inputs import placeholder
+from fcn_jax.nn import savings
+from fcn_jax.nn.background import patch, whole, with_border
+from fcn_jax.nn.feature_map import FeatureMap
+from fcn_jax.nn.layers import Conv, MaxPool
 
 NETS = {
     "vgg": fcn.FCN8s(fcn.VGG16(width=1 / 32), 2),
@@ -53,7 +54,8 @@ def test_on_is_off(name, canvas, sizes):
 
     def run(on):
         def weighted(variables, x):
-            scores = net.clone(border_skipping=on).apply(variables, x, sizes=sizes)
+            with savings.use(border_skipping=on):
+                scores = net.apply(variables, x, sizes=sizes)
             return jnp.sum(scores * weights), scores
 
         return jax.jit(jax.value_and_grad(weighted, argnums=(0, 1), has_aux=True))(variables, x)
@@ -70,8 +72,8 @@ def test_less_is_computed():
     def flops(on):
         shapes = jax.eval_shape(net.init, jax.random.key(0), placeholder(net))
         x = jax.ShapeDtypeStruct((1, 75, 100, 3), jnp.float32)
-        apply = net.clone(border_skipping=on).apply
-        return jax.jit(apply).lower(shapes, x).compile().cost_analysis()["flops"]
+        with savings.use(border_skipping=on):
+            return jax.jit(net.apply).lower(shapes, x).compile().cost_analysis()["flops"]
 
     assert flops(True) < 0.6 * flops(False)
 

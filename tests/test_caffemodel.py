@@ -4,7 +4,7 @@ import foreign_files
 import numpy as np
 import pytest
 
-from fcn_jax.convert.caffemodel import read_caffemodel
+from fcn_jax.weights.foreign.caffemodel import read_caffemodel
 
 REAL = Path(__file__).parents[2] / "shared/data/caffemodels"
 

@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax import coarse
-from fcn_jax.coarse import CoarseScores, best_classes, is_coarse, scores_of, sum_over_tiles
-from fcn_jax.feature_map import FeatureMap
-from fcn_jax.layers import Conv, MaxPool
 from fcn_jax.losses import ByOutput, Normalization, Softmax, sigmoid_loss, softmax_loss
 from fcn_jax.metrics import confusion_matrix
-from fcn_jax.upsampling import (
+from fcn_jax.nn import coarse_scores as coarse
+from fcn_jax.nn.coarse_scores import (
+    CoarseScores,
+    best_classes,
+    is_coarse,
+    scores_of,
+    sum_over_tiles,
+)
+from fcn_jax.nn.feature_map import FeatureMap
+from fcn_jax.nn.layers import Conv, MaxPool
+from fcn_jax.nn.upsampling import (
     BilinearUpsampling,
     DenseUpsampling,
     LearnedUpsampling,
@@ -194,5 +200,5 @@ def test_scores_of_every_pixel_are_never_there():
 def test_streams_that_are_upsampled_differently_have_no_mean():
     *_, a, _ = of_layer(BilinearUpsampling, 4, 8, 2, (21, 30), False)
     *_, b, _ = of_layer(NormalizedUpsampling, 4, 8, 2, (21, 30), False)
-    with pytest.raises(ValueError, match="row_tiles=False"):
+    with pytest.raises(ValueError, match="average the scores at every pixel"):
         CoarseScores.mean([a, b])

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fcn_jax import compiling
-from fcn_jax.compiling import compiler_options, jit
+from fcn_jax.devices import compiling
+from fcn_jax.devices.compiling import compiler_options, jit
 
 
 @pytest.fixture(autouse=True)

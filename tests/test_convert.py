@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.convert.kinds import KINDS, convert
-from fcn_jax.convert.weights_file import (
+from fcn_jax.weights.foreign.kinds import KINDS, convert
+from fcn_jax.weights.weights_file import (
     load_weights,
     sha256,
 )

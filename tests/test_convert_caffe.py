@@ -7,10 +7,10 @@ import pytest
 from flax import traverse_util
 
 import fcn_jax as fcn
-from fcn_jax.convert.kinds import convert
-from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.inputs import placeholder
+from fcn_jax.nets.inputs import placeholder
 from fcn_jax.preprocessing import CAFFE, SIFT_FLOW
+from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.weights_file import load_weights
 
 NARROW = fcn.VGG16(width=1 / 32)
 NETS = {

@@ -9,14 +9,14 @@ import pytest
 import safetensors.numpy
 
 import fcn_jax as fcn
-from fcn_jax.convert.commands import recipe_preprocessing
-from fcn_jax.convert.export import export
-from fcn_jax.convert.kinds import convert
-from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.inputs import placeholder
-from fcn_jax.layers import Conv, MaxPool
+from fcn_jax.nets.inputs import placeholder
+from fcn_jax.nets.trunks.squeezenet import Fire
+from fcn_jax.nn.layers import Conv, MaxPool
 from fcn_jax.preprocessing import CAFFE, NYUD_HHA, SIFT_FLOW, ByInput, Preprocessing
-from fcn_jax.trunks.squeezenet import Fire
+from fcn_jax.runs.lookup import recipe_preprocessing
+from fcn_jax.weights.foreign.export import export
+from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.weights_file import load_weights
 
 ODD = Preprocessing(channels="RGB", mean=(1.0, 2.0, 3.0))
 
@@ -137,7 +137,7 @@ def test_a_recipe_knows_what_its_net_expects(tmp_path, monkeypatch):
     text = """
 from types import SimpleNamespace
 from fcn_jax.preprocessing import SIFT_FLOW, NYUD_HHA
-from fcn_jax.recipe import FromRun, FromRuns, FromWeights
+from fcn_jax.runs.recipe import FromRun, FromRuns, FromWeights
 RECIPE = SimpleNamespace(start={})
 """
     for name, start in (

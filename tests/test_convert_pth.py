@@ -6,9 +6,9 @@ import pytest
 from foreign_files import archive, state_dict, stream
 
 import fcn_jax as fcn
-from fcn_jax.convert.kinds import convert
-from fcn_jax.convert.weights_file import load_weights
 from fcn_jax.preprocessing import CAFFE
+from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.weights_file import load_weights
 
 EIGHT = np.arange(8, dtype=np.float32)
 

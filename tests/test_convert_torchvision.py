@@ -13,13 +13,13 @@ import pytest
 import torch_nets
 
 import fcn_jax as fcn
-from fcn_jax.convert.kinds import convert
-from fcn_jax.convert.torchvision import MEAN, STD, fold_input, read_torchvision
-from fcn_jax.convert.torchvision_nets import fold_batch_norm
-from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.trunks.alexnet import TorchvisionAlexNet
-from fcn_jax.trunks.googlenet import TorchvisionGoogLeNet
-from fcn_jax.trunks.squeezenet import SqueezeNet11
+from fcn_jax.nets.trunks.alexnet import TorchvisionAlexNet
+from fcn_jax.nets.trunks.googlenet import TorchvisionGoogLeNet
+from fcn_jax.nets.trunks.squeezenet import SqueezeNet11
+from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.foreign.torchvision import MEAN, STD, fold_input, read_torchvision
+from fcn_jax.weights.foreign.torchvision_nets import fold_batch_norm
+from fcn_jax.weights.weights_file import load_weights
 
 ROOT = Path(__file__).parents[1]
 

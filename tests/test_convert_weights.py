@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from fcn_jax.convert.weights_file import (
+from fcn_jax.preprocessing import ByInput, LogDepth, Preprocessing
+from fcn_jax.weights.weights_file import (
     Metadata,
     load_weights,
     save_weights,
     sha256,
 )
-from fcn_jax.preprocessing import ByInput, LogDepth, Preprocessing
 
 ABOUT = Metadata(
     architecture="VGG16",

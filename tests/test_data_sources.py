@@ -10,7 +10,7 @@ import scipy.io
 from PIL import Image
 
 from fcn_jax.data import SBD, VOC, DataError, Folders, Joined, SIFTFlow, Source
-from fcn_jax.data.files import as_indices, read_image, read_index_png, read_mat
+from fcn_jax.data.readers import as_indices, read_image, read_index_png, read_mat
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.dense import margin, rarefied, rarefied_map, shift_and_stitch
-from fcn_jax.layers import AveragePool, Conv, GlobalMean, MaxPool
-from fcn_jax.trunks import AlexNet, GoogLeNet
+from fcn_jax.nets.shift_and_stitch import margin, rarefied, rarefied_map, shift_and_stitch
+from fcn_jax.nets.trunks import AlexNet, GoogLeNet
+from fcn_jax.nn.layers import AveragePool, Conv, GlobalMean, MaxPool
+from fcn_jax.weights.weights_file import load_weights
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights/squeezenet1_0.safetensors"
 

@@ -10,10 +10,10 @@ from download_server import CONTENT, SHA256, Served, names, quiet, remote, servi
 from rich.console import Console
 
 from fcn_jax.data import DataError
-from fcn_jax.download import fetch as fetch_module
-from fcn_jax.download.fetch import TRIES, fetch
-from fcn_jax.download.report import Report
-from fcn_jax.download.spec import Remote
+from fcn_jax.prepare.download import fetch as fetch_module
+from fcn_jax.prepare.download.fetch import TRIES, fetch
+from fcn_jax.prepare.download.report import Report
+from fcn_jax.prepare.download.spec import Remote
 
 
 @pytest.fixture

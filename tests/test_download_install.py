@@ -9,9 +9,9 @@ from download_server import names, quiet, serving
 from download_sets import CONTENTS, LABEL, SCENES, readers, small
 
 from fcn_jax.data import DataError
-from fcn_jax.download import install as install_module
-from fcn_jax.download.install import install
-from fcn_jax.download.table import SETS
+from fcn_jax.prepare.download import install as install_module
+from fcn_jax.prepare.download.install import install
+from fcn_jax.prepare.download.table import SETS
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_the_table_is_sound_and_documented():
 def test_the_command_knows_every_set(monkeypatch, tmp_path):
     import tyro
 
-    from fcn_jax.download import command
+    from fcn_jax.commands import download as command
 
     installed = []
     monkeypatch.setattr(install_module, "install", lambda s, data: installed.append((s.name, data)))

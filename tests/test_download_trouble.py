@@ -10,9 +10,9 @@ from download_sets import readers, small
 from rich.console import Console
 
 from fcn_jax.data import DataError
-from fcn_jax.download import install as install_module
-from fcn_jax.download.install import install
-from fcn_jax.download.report import Report
+from fcn_jax.prepare.download import install as install_module
+from fcn_jax.prepare.download.install import install
+from fcn_jax.prepare.download.report import Report
 
 
 @pytest.fixture

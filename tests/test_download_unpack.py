@@ -8,7 +8,7 @@ import pytest
 from download_server import names, special, tar_of, tree, zip_link, zip_of
 
 from fcn_jax.data import DataError
-from fcn_jax.download.unpack import unpack
+from fcn_jax.prepare.download.unpack import unpack
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from three_colours import NET, VARIABLES, ThreeColours, plain, reference_label
 
-from fcn_jax.data.pipeline import evaluation_batches, read_ahead
+from fcn_jax.data.batching import evaluation_batches, read_ahead
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.inference.evaluate import evaluate
+from fcn_jax.inference.confusion import evaluate
 
 SCENES = Scenes(length=7, seed=0, largest=(24, 20), smallest=(9, 9), num_classes=3)
 
@@ -63,7 +63,7 @@ def test_the_host_fetches_a_batch_after_sending_the_next():
 
 def test_the_sum_is_of_64_bits(monkeypatch):
     much = jnp.full((3, 3), 2**30, jnp.int32)
-    monkeypatch.setattr("fcn_jax.inference.evaluate._count", lambda *_: much)
+    monkeypatch.setattr("fcn_jax.inference.confusion._count", lambda *_: much)
     assert (evaluate(NET, VARIABLES, plain, batches(3), 3) == 3 * 2**30).all()
 
 

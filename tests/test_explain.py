@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.explain import explain, explain_table
+from fcn_jax.nets.explain import explain, explain_table
 
 NARROW = fcn.VGG16(width=1 / 64)
 HEADS = {"32s": fcn.FCN32s, "16s": fcn.FCN16s, "8s": fcn.FCN8s}

@@ -7,11 +7,11 @@ import pytest
 from jax import lax
 
 import fcn_jax as fcn
-from fcn_jax.inputs import as_image
-from fcn_jax.layers import Conv, MaxPool
 from fcn_jax.losses import Normalization, softmax_loss
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nets.trunks import Ending
+from fcn_jax.nn.layers import Conv, MaxPool
 from fcn_jax.training.state import initial_variables
-from fcn_jax.trunks import Ending
 
 QUICK = {"xla_backend_optimization_level": 0}
 NARROW = fcn.VGG16(width=1 / 32, aligned=True)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fcn_jax as fcn
-from fcn_jax.fcn import upsampling_kernel
-from fcn_jax.feature_map import FeatureMap, Grid, conv_size, overlap, pool_size
+from fcn_jax.nets.fcn import upsampling_kernel
+from fcn_jax.nn.feature_map import FeatureMap, Grid, conv_size, overlap, pool_size
 
 GEOMETRIES = {
     "vgg-paper": fcn.FCN8s(fcn.VGG16(width=1 / 64), 2),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from three_colours import NET, VARIABLES, plain, random_image, reference_label
 
-from fcn_jax.inference.canvases import few_canvases
+from fcn_jax.inference.few_canvases import few_canvases
 from fcn_jax.inference.predictor import Predictor
 
 sides = st.integers(1, 1000)

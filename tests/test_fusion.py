@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.inputs import placeholder
 from fcn_jax.losses import ByOutput, Normalization, Softmax
+from fcn_jax.nets.inputs import placeholder
 from fcn_jax.preprocessing import NYUD_HHA, ByInput, LogDepth, Preprocessing
-from fcn_jax.surgery import expand_input, load_blobs
+from fcn_jax.weights.surgery import expand_input, load_blobs
 
 NARROW = fcn.VGG16(width=1 / 32, aligned=True)
 HEADS = {"semantic": 3, "geometric": 2}

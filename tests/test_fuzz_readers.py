@@ -4,8 +4,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_jax.convert.pickled import read_pickle
-from fcn_jax.convert.wire import fields
+from fcn_jax.weights.foreign.pickled import read_pickle
+from fcn_jax.weights.foreign.wire import fields
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/fuzz_readers.py"
 

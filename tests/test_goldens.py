@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from fcn_jax.compiling import jit
-from fcn_jax.surgery import load_blobs
+from fcn_jax.devices.compiling import jit
+from fcn_jax.weights.surgery import load_blobs
 
 GOLDENS = Path(__file__).resolve().parents[2] / "shared" / "goldens"
 ONE_TRUNK = (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_jax.hha import NYU, Camera, hha, nyu_camera, read_depth
+from fcn_jax.prepare.hha import NYU, Camera, hha, nyu_camera, read_depth
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "hha"
 

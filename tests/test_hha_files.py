@@ -9,7 +9,7 @@ from hha_rooms import SIZE, SMALL, room
 from PIL import Image
 
 from fcn_jax.commands.hha import hha_command
-from fcn_jax.hha import hha, read_depth, write_hha
+from fcn_jax.prepare.hha import hha, read_depth, write_hha
 
 
 def write_depth(path, depth, unit=0.001):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from three_colours import NET, OFFSET, VARIABLES, plain, random_image, reference_label
 
-from fcn_jax.fcn import FCN8s
 from fcn_jax.inference.predictor import Predictor, best_class
-from fcn_jax.trunks import VGG16
+from fcn_jax.nets.fcn import FCN8s
+from fcn_jax.nets.trunks import VGG16
 
 
 @pytest.fixture(scope="module")

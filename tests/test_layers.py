@@ -8,8 +8,8 @@ import pytest
 from naive import compiled, draw
 
 import fcn_jax as fcn
-from fcn_jax.feature_map import FeatureMap, Grid
-from fcn_jax.layers import (
+from fcn_jax.nn.feature_map import FeatureMap, Grid
+from fcn_jax.nn.layers import (
     AveragePool,
     BatchNorm,
     Conv,
@@ -20,7 +20,7 @@ from fcn_jax.layers import (
     Sum,
     concat,
 )
-from fcn_jax.upsampling import (
+from fcn_jax.nn.upsampling import (
     BilinearUpsampling,
     DenseUpsampling,
     LearnedUpsampling,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_jax.losses import IGNORE, Normalization, sigmoid_loss, softmax_loss
+from fcn_jax.labels import IGNORE
+from fcn_jax.losses import Normalization, sigmoid_loss, softmax_loss
 
 
 def draw(seed=0, shape=(3, 5, 7, 4), void=0.3, scale=3.0):
@@ -183,7 +184,8 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 import jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from fcn_jax.losses import IGNORE, Normalization, softmax_loss
+from fcn_jax.labels import IGNORE
+from fcn_jax.losses import Normalization, softmax_loss
 mesh = jax.make_mesh((2, 2), ("data", "space"), axis_types=(AxisType.Auto,) * 2)
 rng = np.random.default_rng(0)
 scores = rng.normal(size=(4, 6, 5, 3)).astype(np.float32)

@@ -13,11 +13,7 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.inference.evaluate import evaluate
-from fcn_jax.layers import BatchNorm, Conv, Dropout, MaxPool, nn, relu
-from fcn_jax.losses import Normalization, softmax_loss
-from fcn_jax.mesh import (
-    for_rows,
+from fcn_jax.devices.mesh import (
     make_mesh,
     own_part,
     parse_axes,
@@ -25,7 +21,12 @@ from fcn_jax.mesh import (
     shard_batch,
     shard_over_data,
     spread_rows,
+    spreads_rows,
 )
+from fcn_jax.inference.confusion import evaluate
+from fcn_jax.losses import Normalization, softmax_loss
+from fcn_jax.nn import savings
+from fcn_jax.nn.layers import BatchNorm, Conv, Dropout, MaxPool, nn, relu
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
@@ -106,7 +107,8 @@ def on(axes, shard_optimizer, scored):
     @jax.jit
     def scores(variables, images, sizes):
         spread = spread_rows(mesh, preprocess(images, sizes))
-        return spread_rows(mesh, for_rows(NET, mesh).apply(variables, spread, sizes=sizes))
+        with savings.use_for_rows(spreads_rows(mesh)):
+            return spread_rows(mesh, NET.apply(variables, spread, sizes=sizes))
 
     dense = scores(state.variables, batch["image"], batch["size"])
     matrix = evaluate(NET, state.variables, preprocess, [draw_batch(2)], 3, mesh=mesh)
@@ -247,10 +249,9 @@ def test_axes_are_read_from_text():
 
 def test_where_rows_are_spread_no_saving_cuts_them():
     mesh = make_mesh(1, devices(1, 2), axes={"space": 2})
-    net = fcn.FCN8s(fcn.VGG16(), 21)
-    assert for_rows(net, None) is net and for_rows(net, make_mesh(1, devices(1, 2))) is net
-    spread = for_rows(net, mesh)
-    assert not spread.border_skipping and not spread.row_tiles
-    assert spread.clone(border_skipping=True, row_tiles=True) == net
-    fused = for_rows(fcn.LateFusion({"color": net, "hha": net}), mesh)
-    assert not any(n.border_skipping or n.row_tiles for n in fused.streams.values())
+    assert spreads_rows(mesh)
+    assert not spreads_rows(None) and not spreads_rows(make_mesh(1, devices(1, 2)))
+    with savings.use_for_rows(True):
+        assert not savings.current().border_skipping and not savings.current().row_tiles
+    with savings.use_for_rows(False):
+        assert savings.current() == savings.Savings()

@@ -9,13 +9,16 @@ import smallest_recipe
 from PIL import Image
 
 from experiments import folders
-from fcn_jax.commands.runs import of_split
-from fcn_jax.convert.commands import convert, export
+from fcn_jax.commands.convert import convert, export
+from fcn_jax.commands.evaluate import of_split
 from fcn_jax.data import Folders
 from fcn_jax.data.check import check_apart
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.main import Place, _check_demo, messages, recipe_named
-from fcn_jax.training.processes import join
+from fcn_jax.devices.processes import join
+from fcn_jax.runs.experiment import Launch, _check_demo
+from fcn_jax.runs.lookup import recipe_named
+from fcn_jax.runs.messages import messages
+from fcn_jax.runs.place import Place
 from fcn_jax.training.run_folder import RunFolder
 
 
@@ -99,7 +102,10 @@ def test_what_the_system_refuses_is_a_message(tmp_path, capsys):
         (lambda: optimizer(b1=2.0), "b1 must be in"),
         (lambda: optimizer(b2=-0.5), "b2 must be in"),
         (lambda: optimizer(total_steps=0), "total_steps must be in"),
-        (lambda: _check_demo(Place(demo=True, mesh="data=2"), {"steps": 3}), "no --mesh, --steps"),
+        (
+            lambda: _check_demo(Place(mesh="data=2"), Launch(demo=True), {"steps": 3}),
+            "no --mesh, --steps",
+        ),
         (lambda: RunFolder(Path(__file__)).described(), "is not the folder of a run"),
     ],
 )

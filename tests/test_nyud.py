@@ -17,7 +17,7 @@ from fcn_jax.data import (
     check_labels,
     evaluation_batches,
 )
-from fcn_jax.data.files import read_depth
+from fcn_jax.data.readers import read_depth
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_nyud = pytest.mark.skipif(

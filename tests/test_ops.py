@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jax import lax
 from naive import scatter_add
 
-from fcn_jax.ops import (
+from fcn_jax.nn.ops import (
     add_bias,
     bilinear_filter,
     convolve,
@@ -16,7 +16,7 @@ from fcn_jax.ops import (
     transposed_conv,
     upsample_axis,
 )
-from fcn_jax.ops.pooling import _by_comparison, _by_selection
+from fcn_jax.nn.ops.pooling import _by_comparison, _by_selection
 
 
 def windows(n, kernel, stride, padding):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.layers import BatchNorm, Conv, MaxPool, relu
 from fcn_jax.losses import Normalization, softmax_loss
+from fcn_jax.nn.layers import BatchNorm, Conv, MaxPool, relu
 
 
 class SmallTrunk(nn.Module):

@@ -14,9 +14,9 @@ import tiny_recipe
 
 from fcn_jax import FCN, FeatureMap
 from fcn_jax.commands.plan import make_step, parse_size, plan
-from fcn_jax.data.pipeline import Batches
-from fcn_jax.layers import Conv
-from fcn_jax.mesh import make_mesh, replicate, shard_batch
+from fcn_jax.data.batching import Batches
+from fcn_jax.devices.mesh import make_mesh, replicate, shard_batch
+from fcn_jax.nn.layers import Conv
 from fcn_jax.planning.collectives import Collective, collectives
 from fcn_jax.planning.floor import Floor, floor_of, on_slice
 from fcn_jax.planning.program import (
@@ -254,7 +254,10 @@ def test_what_the_compiler_asked_for(message, needed):
         (lambda: find_slice("v7x:2x2"), "no slice"),
         (lambda: parse_size("512"), "ROWSxCOLUMNS.*'512'"),
         (lambda: dataclasses.replace(STEP, batch=0), "at least 1"),
-        (lambda: STEP.with_net(rematerialise=True), "TinyTrunk has no such field"),
+        (
+            lambda: compile_step(dataclasses.replace(STEP, rematerialise=True), local_slice("cpu")),
+            "TinyTrunk cannot compute its activations again",
+        ),
         (
             lambda: compile_step(dataclasses.replace(STEP, batch=9, data=9), local_slice("cpu")),
             "--mesh data=9,space=1 does not fit",
@@ -267,16 +270,15 @@ def test_mistakes_are_named(call, said):
         call()
 
 
-def test_dtype_and_rematerialisation_reach_every_stream():
+def test_dtype_reaches_every_stream():
     place = local_slice("cpu")
     single = make_step("experiments.voc_fcn8s", place, None, (64, 64), "")
     late = make_step("experiments.nyud_fcn16s_color_hha", place, None, (64, 64), "")
     assert (single.batch, single.data, single.space) == (1, 1, 1)
-    changed = [step.with_net(dtype=jnp.bfloat16, rematerialise=True) for step in (single, late)]
+    changed = [step.with_dtype(jnp.bfloat16) for step in (single, late)]
     nets = [changed[0].net, *changed[1].net.streams.values()]
     assert [net.dtype for net in nets] == [jnp.bfloat16] * 3
-    assert all(net.trunk.rematerialise for net in nets)
-    assert single.with_net().net == single.net
+    assert single.with_dtype(None).net == single.net
 
 
 def test_the_command_prints_a_plan(capsys):

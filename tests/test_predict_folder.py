@@ -7,7 +7,7 @@ from three_colours import NET, VARIABLES, plain, random_image, reference_label
 
 from fcn_jax.inference.folder import predict_files, read_rgb, upright_size
 from fcn_jax.inference.predictor import Predictor
-from fcn_jax.inference.voc_submission import check_submission, pack_submission, write_submission
+from fcn_jax.inference.submission import check_submission, pack_submission, write_submission
 from fcn_jax.report.palette import voc_palette
 
 

@@ -12,9 +12,10 @@ import jax
 import pytest
 from one_of_several import recipe
 
-from fcn_jax.run import Machine, run
+from fcn_jax.devices.processes import join
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.run import run
 from fcn_jax.training.checkpoints import Checkpoints
-from fcn_jax.training.processes import join
 from fcn_jax.training.run_folder import RunFolder
 
 PROGRAM = Path(__file__).with_name("one_of_several.py")
@@ -81,7 +82,7 @@ def test_two_processes_are_one(start, tmp_path, close):
     assert status == other[0] == 0, error + other[2]
     assert any("2 steps done" in line for line in own_words(out))
     assert own_words(other[1]) == []
-    alone = Machine(workdir=tmp_path / "one", threads=0, mesh="data=1")
+    alone = Place(workdir=tmp_path / "one", threads=0, mesh="data=1")
     run(recipe(2), alone, origin={}, say=lambda _: None)
     close(state(tmp_path / "two"), state(tmp_path / "one"))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)

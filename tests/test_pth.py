@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from foreign_files import Call, Name, archive, pickled, state_dict, stream
 
-from fcn_jax.convert.pth import read_pth
+from fcn_jax.weights.foreign.pth import read_pth
 
 FORMATS = {"archive": archive, "stream": stream}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from foreign_files import Call, Name, Reference, archive, operations, pickled, stream
 
-from fcn_jax.convert.pickled import KNOWN, read_pickle
-from fcn_jax.convert.pth import read_pth
+from fcn_jax.weights.foreign.pickled import KNOWN, read_pickle
+from fcn_jax.weights.foreign.pth import read_pth
 
 FORMATS = {"archive": archive, "stream": stream}
 
@@ -97,8 +97,8 @@ def hostile(tmp_path):
 
 
 def test_hostile_pickles_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fcn_jax.convert.pickled.MOST_STEPS", 2000)
-    monkeypatch.setattr("fcn_jax.convert.pickled.MOST_TEXT", 2000)
+    monkeypatch.setattr("fcn_jax.weights.foreign.pickled.MOST_STEPS", 2000)
+    monkeypatch.setattr("fcn_jax.weights.foreign.pickled.MOST_TEXT", 2000)
     count = 0
     for content, message in hostile(tmp_path):
         for format in FORMATS.values():
@@ -126,7 +126,7 @@ def test_a_pickle_that_grows_takes_no_time_and_memory():
 
 
 def read_pth_value(value):
-    from fcn_jax.convert.pth import _state_dict
+    from fcn_jax.weights.foreign.pth import _state_dict
 
     return _state_dict(value)
 

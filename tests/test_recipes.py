@@ -9,9 +9,9 @@ import jax
 import pytest
 
 import experiments
-from fcn_jax.inputs import placeholder
-from fcn_jax.main import load_recipe
-from fcn_jax.recipe import Recipe, changed_fields, describe, override, plain_fields
+from fcn_jax.nets.inputs import placeholder
+from fcn_jax.runs.lookup import load_recipe
+from fcn_jax.runs.recipe import Recipe, changed_fields, describe, override, plain_fields
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg)
 
@@ -115,7 +115,7 @@ def test_a_recipe_made_from_options_is_made_again_from_the_run_folder():
 
 
 def test_the_demo_is_three_stages_each_from_the_one_before():
-    from fcn_jax import demo
+    from fcn_jax.runs import demo
 
     recipes = [demo.recipe(stage) for stage in demo.STAGES]
     assert [len(recipe.model.skips) for recipe in recipes] == [0, 1, 2]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_jax.files import write_atomically
+from fcn_jax.atomic import write_atomically
 from fcn_jax.report.palette import class_palette, voc_palette
 from fcn_jax.report.pictures import contact_sheet, overlay, write_label_png
 from fcn_jax.report.tables import class_table, metrics_table

@@ -13,12 +13,13 @@ from PIL import Image
 
 import experiments
 import fcn_jax as fcn
-from fcn_jax.commands.nets import rows
-from fcn_jax.convert.weights_file import Metadata, save_weights
+from fcn_jax.commands.list import rows
 from fcn_jax.preprocessing import CAFFE, NYUD_COLOR, NYUD_HHA, ByInput
-from fcn_jax.recipe import describe
-from fcn_jax.run import Machine, run
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.recipe import describe
+from fcn_jax.runs.run import run
 from fcn_jax.training.state import initial_variables
+from fcn_jax.weights.weights_file import Metadata, save_weights
 
 CHAINS = (
     ("voc_fcn32s", "voc_fcn16s", "voc_fcn8s"),
@@ -165,7 +166,7 @@ def test_two_steps_and_one_evaluation(chain, data, place, monkeypatch):
         recipe = small(importlib.import_module(f"experiments.{name}").RECIPE)
         line = run(
             recipe,
-            Machine(workdir=place / "runs" / name, data=data, threads=0),
+            Place(workdir=place / "runs" / name, data=data, threads=0),
             origin={"module": f"experiments.{name}", "overrides": {}},
             say=lambda _: None,
         )

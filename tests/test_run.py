@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fcn_jax.run as run_module
-from fcn_jax.commands.runs import evaluate, predict
-from fcn_jax.main import import_recipe_module
-from fcn_jax.recipe import override
-from fcn_jax.run import Machine, run
+import fcn_jax.runs.run as run_module
+from fcn_jax.commands.evaluate import evaluate
+from fcn_jax.commands.predict import predict
+from fcn_jax.runs.lookup import import_recipe_module
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.recipe import override
+from fcn_jax.runs.run import run
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder
 
@@ -35,7 +37,7 @@ def recipe():
 @pytest.fixture(scope="module")
 def finished(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    line = run(recipe, Machine(workdir=folder, threads=2), origin=ORIGIN, say=lambda _: None)
+    line = run(recipe, Place(workdir=folder, threads=2), origin=ORIGIN, say=lambda _: None)
     assert line is not None and line["step"] == recipe.steps
     return folder
 
@@ -62,9 +64,9 @@ def test_a_run_that_broke_off_ends_in_the_same_bits(recipe, finished, tmp_path, 
     for batch_number in (1, 14):
         monkeypatch.setattr(run_module, "read_ahead", dies_at(batch_number))
         with pytest.raises(KilledError):
-            run(recipe, Machine(workdir=tmp_path), origin=ORIGIN, say=lambda _: None)
+            run(recipe, Place(workdir=tmp_path), origin=ORIGIN, say=lambda _: None)
     monkeypatch.setattr(run_module, "read_ahead", read_ahead)
-    run(recipe, Machine(workdir=tmp_path, threads=3), origin=ORIGIN, say=lambda _: None)
+    run(recipe, Place(workdir=tmp_path, threads=3), origin=ORIGIN, say=lambda _: None)
     for (path, whole), (_, resumed) in zip(last_state(finished), last_state(tmp_path), strict=True):
         assert np.asarray(whole).tobytes() == np.asarray(resumed).tobytes(), path
     texts = [(folder / "metrics.jsonl").read_text() for folder in (finished, tmp_path)]
@@ -88,7 +90,7 @@ def test_the_run_folder_holds_what_ran_and_what_it_measured(recipe, finished):
 def test_a_finished_run_is_not_trained_again(recipe, finished):
     said = []
     before = (finished / "metrics.jsonl").read_text()
-    line = run(recipe, Machine(workdir=finished), origin=ORIGIN, say=said.append)
+    line = run(recipe, Place(workdir=finished), origin=ORIGIN, say=said.append)
     assert line["step"] == recipe.steps
     assert (finished / "metrics.jsonl").read_text() == before
 
@@ -96,7 +98,7 @@ def test_a_finished_run_is_not_trained_again(recipe, finished):
 def test_another_recipe_in_the_same_folder_is_refused(recipe, finished):
     other = override(recipe, {"optimizer": {"learning_rate": 0.5}})
     with pytest.raises(ValueError, match="optimizer.learning_rate"):
-        run(other, Machine(workdir=finished), origin=ORIGIN, say=lambda _: None)
+        run(other, Place(workdir=finished), origin=ORIGIN, say=lambda _: None)
 
 
 def test_evaluating_gives_the_scores_of_training_for_any_batch_size(finished, capsys):

@@ -14,10 +14,11 @@ import scipy.io
 from PIL import Image
 
 from fcn_jax import VGG16, Classifier, surgery
-from fcn_jax.convert.weights_file import Metadata, save_weights
 from fcn_jax.preprocessing import CAFFE
-from fcn_jax.run import Machine, run
-from fcn_jax.start import run_variables
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.run import run
+from fcn_jax.runs.start import run_variables
+from fcn_jax.weights.weights_file import Metadata, save_weights
 
 NARROW = VGG16(width=1 / 64)
 SIZES = ((24, 32), (24, 32), (23, 31))  # close enough for one canvas, and one compilation
@@ -62,7 +63,7 @@ def weights(tmp_path_factory):
 def two_steps(name, data, workdir, init=None):
     recipe = importlib.import_module(f"experiments.{name}").RECIPE
     recipe = dataclasses.replace(recipe, model=recipe.model.clone(trunk=NARROW), steps=2)
-    machine = Machine(workdir=workdir, data=data, init=init, threads=0)
+    machine = Place(workdir=workdir, data=data, init=init, threads=0)
     line = run(recipe, machine, origin={"module": name, "overrides": {}}, say=lambda _: None)
     assert line is not None and (line["step"], line["split"]) == (2, "seg11valid")
     return run_variables(workdir)[0]["params"]
@@ -98,7 +99,9 @@ def test_a_stage_without_the_one_before_says_what_to_run(data, tmp_path):
 
 
 def test_weights_that_are_not_there_say_how_to_make_them(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("fcn_jax.start.__file__", str(tmp_path / "fcn_jax" / "start.py"))
+    monkeypatch.setattr(
+        "fcn_jax.runs.start.__file__", str(tmp_path / "fcn_jax" / "runs" / "start.py")
+    )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"vgg16.safetensors.*weights/README.md"):
         two_steps("voc_fcn32s", data, tmp_path / "run")

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.layers import BatchNorm, Conv, Dropout, MaxPool, relu
 from fcn_jax.losses import Normalization, softmax_loss
+from fcn_jax.nn.layers import BatchNorm, Conv, Dropout, MaxPool, relu
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.training.state import create_state
 from fcn_jax.training.step import make_mesh, make_train_step, replicate, shard_batch

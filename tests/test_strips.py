@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fcn_jax.inference.folder import read_rgb
-from fcn_jax.inference.png import MAGIC, chunk, header_chunk
-from fcn_jax.inference.strips import read_strips, rolling, write_strips
+from fcn_jax.inference.large_files.png import MAGIC, chunk, header_chunk
+from fcn_jax.inference.large_files.strips import read_strips, rolling, write_strips
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import write_label_png
 
@@ -50,7 +50,7 @@ KINDS += [(8, 4), (16, 4), (8, 6), (16, 6)]
 
 @pytest.mark.parametrize("depth, colour", KINDS)
 def test_a_png_by_strips_is_what_it_is_whole(tmp_path, monkeypatch, depth, colour):
-    monkeypatch.setattr("fcn_jax.inference.png._BLOCK", 300)
+    monkeypatch.setattr("fcn_jax.inference.large_files.png._BLOCK", 300)
     for w in (1, 13):
         path = png(tmp_path / "a.png", 41, w, depth, colour)
         image, blocks = whole_file(path)
@@ -104,7 +104,7 @@ def tiff(path, image, tile=None, packed=False, order="<", big=False, rows=7):
 @pytest.mark.parametrize("tile", [None, (16, 32)])
 @pytest.mark.parametrize("options", [{}, {"order": ">"}, {"packed": True}, {"big": True}], ids=str)
 def test_a_tiff_by_strips_is_what_it_is_whole(tmp_path, monkeypatch, options, tile, channels):
-    monkeypatch.setattr("fcn_jax.inference.tiff._BLOCK", 250)
+    monkeypatch.setattr("fcn_jax.inference.large_files.tiff._BLOCK", 250)
     image = random_image(4, 45, 70, channels)
     path = tiff(tmp_path / "a.tif", image, tile, **options)
     read, blocks = whole_file(path)

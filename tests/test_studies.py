@@ -14,8 +14,8 @@ from experiments.studies import coarse, costs, iu_upper_bound, patch_cost
 from experiments.studies.charts import save_chart
 from experiments.studies.coarse import Way, one_hot, ways
 from experiments.studies.iu_upper_bound import rows_of
-from fcn_jax.fcn import Classifier
-from fcn_jax.layers import Conv, MaxPool
+from fcn_jax.nets.fcn import Classifier
+from fcn_jax.nn.layers import Conv, MaxPool
 
 
 def blobs(h, w, seed=0):

@@ -11,9 +11,9 @@ from experiments.studies import loss_sampling, masking, setting
 from experiments.studies.learning import train
 from fcn_jax import FCN
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.layers import Conv, MaxPool
+from fcn_jax.nn.layers import Conv, MaxPool
 from fcn_jax.preprocessing import CAFFE
-from fcn_jax.recipe import FromScratch
+from fcn_jax.runs.recipe import FromScratch
 
 
 def batch(labels):

@@ -22,11 +22,11 @@ from experiments.studies import (
 )
 from experiments.studies.learning import batches_of, train
 from fcn_jax import FCN
-from fcn_jax.convert.weights_file import Metadata, save_weights
-from fcn_jax.inputs import as_image
-from fcn_jax.layers import Conv, MaxPool
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nn.layers import Conv, MaxPool
 from fcn_jax.preprocessing import CAFFE
 from fcn_jax.training.state import initial_variables
+from fcn_jax.weights.weights_file import Metadata, save_weights
 
 
 class Tiny(nn.Module):

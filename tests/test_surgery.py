@@ -7,7 +7,7 @@ import pytest
 from flax import traverse_util
 
 import fcn_jax as fcn
-from fcn_jax.surgery import (
+from fcn_jax.weights.surgery import (
     expand_input,
     expand_score,
     layer_name,

@@ -8,12 +8,12 @@ from PIL import Image
 from test_data_sources import SCENES, make_sbd, make_sift, make_voc, save_image, save_list, save_mat
 from tfds_files import label_of
 
+from fcn_jax.commands.tfds import main
 from fcn_jax.data import SBD, VOC, DataError, SIFTFlow, Source
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
-from fcn_jax.data.tfds_source import TFDS
-from fcn_jax.tfds import SIFTFlowSegmentation, build
-from fcn_jax.tfds.__main__ import main
+from fcn_jax.data.tfds import TFDS
+from fcn_jax.prepare.tfds import SIFTFlowSegmentation, build
 
 
 def make_nyud(root):

@@ -10,15 +10,16 @@ import tyro
 from PIL import Image
 from tfds_files import prepare
 
-from fcn_jax.commands.runs import evaluate
+from fcn_jax.commands.evaluate import evaluate
 from fcn_jax.data import VOC, Batches, DataError, Folders, SIFTFlow, read_ahead
-from fcn_jax.data.located import located, parse
+from fcn_jax.data.location import located, parse
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.data.tfds_source import TFDS
-from fcn_jax.main import Place, import_recipe_module
-from fcn_jax.recipe import describe
-from fcn_jax.run import Machine, run
+from fcn_jax.data.tfds import TFDS
+from fcn_jax.runs.lookup import import_recipe_module
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.recipe import describe
+from fcn_jax.runs.run import run
 from fcn_jax.training.run_folder import RunFolder
 
 SMALLEST = Path(__file__).with_name("smallest_recipe.py")
@@ -64,7 +65,7 @@ def text(name, root, *fields):
 
 def go(recipe, folder, data):
     said, origin = [], {"module": str(SMALLEST), "overrides": {}}
-    run(recipe, Machine(workdir=folder, data=Path(data)), origin=origin, say=said.append)
+    run(recipe, Place(workdir=folder, data=Path(data)), origin=origin, say=said.append)
     return said
 
 

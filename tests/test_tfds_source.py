@@ -16,8 +16,8 @@ from test_data_sources import make_voc, save_list
 from tfds_files import PALETTE, label_of, prepare
 
 from fcn_jax.data import VOC, Batches, DataError, check_labels, read_ahead
-from fcn_jax.data.tfds_source import TFDS
-from fcn_jax.tfds import build
+from fcn_jax.data.tfds import TFDS
+from fcn_jax.prepare.tfds import build
 
 VOC_DATA = Path(__file__).parents[2] / "shared" / "data" / "voc"
 
@@ -26,11 +26,11 @@ import sys
 opencv = sys.argv[3] == "with OpenCV"
 if not opencv:
     sys.modules["cv2"] = None  # importing it fails, as if it were not installed
-from fcn_jax.data.tfds_source import TFDS
+from fcn_jax.data.tfds import TFDS
 assert "tensorflow_datasets" not in sys.modules
 import numpy as np
 import tensorflow_datasets as tfds
-from fcn_jax.tfds import build
+from fcn_jax.prepare.tfds import build
 tfds.disable_progress_bar()
 data, out = sys.argv[1:3]
 
@@ -213,7 +213,9 @@ def test_names_splits_and_folders(voc):
         source[10]
     with pytest.raises(DataError, match="'test'.*Splits there: train, validation"):
         len(dataclasses.replace(source, split="test"))
-    with pytest.raises(DataError, match="found voc_segmentation/2012/1.0.0.*fcn_jax.tfds.build"):
+    with pytest.raises(
+        DataError, match="found voc_segmentation/2012/1.0.0.*fcn_jax.prepare.tfds.build"
+    ):
         len(dataclasses.replace(source, builder="voc_segmentation/2011"))
     with pytest.raises(DataError, match="found nothing there"):
         len(source.at(voc / "VOC2012"))

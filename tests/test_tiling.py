@@ -16,7 +16,7 @@ from fcn_jax.inference import tiling
 from fcn_jax.inference.predictor import Predictor
 from fcn_jax.inference.spans import Reach, reach, spans
 from fcn_jax.inference.tiling import TiledPredictor
-from fcn_jax.layers import Conv, GlobalMean, MaxPool
+from fcn_jax.nn.layers import Conv, GlobalMean, MaxPool
 from fcn_jax.report.palette import voc_palette
 
 CLASSES = 3
@@ -83,7 +83,7 @@ LARGE = {
 @pytest.fixture(autouse=True)
 def compiled_fast(monkeypatch):
     """The programs of these tests run for milliseconds."""
-    monkeypatch.setattr("fcn_jax.compiling.compiler_options", lambda: FAST)
+    monkeypatch.setattr("fcn_jax.devices.compiling.compiler_options", lambda: FAST)
 
 
 def plain(images, sizes):
@@ -229,7 +229,7 @@ def test_auto_takes_half_of_the_free_memory(random_variables, monkeypatch):
 
 
 def test_a_file_has_the_labels_of_the_image(tmp_path, random_variables, monkeypatch):
-    monkeypatch.setattr("fcn_jax.inference.png._BLOCK", 5000)
+    monkeypatch.setattr("fcn_jax.inference.large_files.png._BLOCK", 5000)
     net = SMALL["ring"]
     variables = random_variables(net)
     predict = TiledPredictor(net, variables, plain, tile=128)

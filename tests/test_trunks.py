@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.explain import explain
-from fcn_jax.feature_map import FeatureMap
-from fcn_jax.layers import LRN
-from fcn_jax.trunks.alexnet import TorchvisionAlexNet
-from fcn_jax.trunks.googlenet import TorchvisionGoogLeNet
-from fcn_jax.trunks.squeezenet import SqueezeNet11
+from fcn_jax.nets.explain import explain
+from fcn_jax.nets.trunks.alexnet import TorchvisionAlexNet
+from fcn_jax.nets.trunks.googlenet import TorchvisionGoogLeNet
+from fcn_jax.nets.trunks.squeezenet import SqueezeNet11
+from fcn_jax.nn.feature_map import FeatureMap
+from fcn_jax.nn.layers import LRN
 
 
 def rows(net, size=500):

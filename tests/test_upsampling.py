@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from naive import compiled, draw, scatter_add
 
-from fcn_jax.feature_map import FeatureMap, Grid
-from fcn_jax.upsampling import (
+from fcn_jax.nn.feature_map import FeatureMap, Grid
+from fcn_jax.nn.upsampling import (
     BilinearUpsampling,
     DenseUpsampling,
     LearnedUpsampling,

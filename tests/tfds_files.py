@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fcn_jax.data.tfds_source import TFDS
+from fcn_jax.data.tfds import TFDS
 
 PALETTE = [7 * v % 256 for v in range(768)]
 

@@ -5,16 +5,13 @@ Dropout, batch norm, augmentation, images of different sizes, accumulation, a sc
 
 import flax.linen as nn
 
-from fcn_jax import FCN, FeatureMap, NormalizedUpsampling
+from fcn_jax import FCN, FeatureMap, FromScratch, NormalizedUpsampling, Preprocessing, Recipe, main
 from fcn_jax.data import Augment
 from fcn_jax.data.scenes import Scenes
-from fcn_jax.layers import BatchNorm, Conv, Dropout, MaxPool, relu
 from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.main import main
 from fcn_jax.metrics import Absent
+from fcn_jax.nn.layers import BatchNorm, Conv, Dropout, MaxPool, relu
 from fcn_jax.optim import AdamW
-from fcn_jax.preprocessing import Preprocessing
-from fcn_jax.recipe import FromScratch, Recipe
 
 
 class TinyTrunk(nn.Module):

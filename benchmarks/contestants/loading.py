@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.turns import serve
+from fcn_jax.data.batching import Batches, read_ahead
 from fcn_jax.data.folders import Folders
-from fcn_jax.data.pipeline import Batches, read_ahead
 from fcn_jax.data.transforms import Augment
 
 AUGMENT = Augment(mirror=True, scale=(0.75, 1.5), crop=(281, 281), colour=0.2)

@@ -9,14 +9,14 @@ import numpy as np
 
 import fcn_jax as fcn
 from benchmarks.case import CLASSES, MOMENTUM, Case, Program, read
-from fcn_jax.convert.pytorch_fcn import read_pytorch_fcn
 from fcn_jax.inference.prepack import prepack
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.preprocessing import CAFFE
-from fcn_jax.surgery import load_blobs
 from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
+from fcn_jax.weights.foreign.pytorch_fcn import read_pytorch_fcn
+from fcn_jax.weights.surgery import load_blobs
 
 
 def make_net(case: Case) -> fcn.FCN:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcn_jax.compiling import compiler_options
+from fcn_jax.devices.compiling import compiler_options
 
 
 def command(main: Callable[..., None], options: type | None = None) -> None:
@@ -24,7 +24,7 @@ def command(main: Callable[..., None], options: type | None = None) -> None:
     """
     import tyro
 
-    from fcn_jax.main import messages
+    from fcn_jax.runs.messages import messages
 
     with messages(False):
         if options is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.files import write_atomically
+from fcn_jax.atomic import write_atomically
 
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -12,7 +12,7 @@ from experiments.studies import command
 from experiments.studies.curves import save_curves, scores_table
 from experiments.studies.learning import Variant, train
 from experiments.studies.setting import Setting
-from fcn_jax.recipe import Recipe
+from fcn_jax.runs.recipe import Recipe
 
 PUBLISHED = {
     "all learns (CVPR)": (89.1, 73.3, 59.4, 81.4),

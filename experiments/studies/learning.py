@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.studies import stopwatch
-from fcn_jax.data.pipeline import Batches, Numbered
+from fcn_jax.data.batching import Batches, Numbered
 from fcn_jax.data.source import Source
-from fcn_jax.evaluation import evaluate_on
 from fcn_jax.metrics import Scores
-from fcn_jax.recipe import Recipe
-from fcn_jax.run import training_batches
-from fcn_jax.start import starting_point
-from fcn_jax.surgery import transplant
+from fcn_jax.runs.data_sets import training_batches
+from fcn_jax.runs.recipe import Recipe
+from fcn_jax.runs.scoring import evaluate_on
+from fcn_jax.runs.start import starting_point
 from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
+from fcn_jax.weights.surgery import transplant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,8 +129,9 @@ class _Learner:
         self._step = self._images = 0
         self._coming = list(variant.stages)
         first = self._coming[0]
-        variables, self._preprocessing, _ = starting_point(first, Path("runs/studies"), weights)
-        self._begin(variables)
+        start = starting_point(first, Path("runs/studies"), weights)
+        self._preprocessing = start.preprocessing
+        self._begin(start.variables)
 
     def _begin(self, variables: Any) -> None:
         """Start the next stage from these variables, its momentum from nothing."""

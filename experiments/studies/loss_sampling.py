@@ -27,15 +27,15 @@ from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Point, Variant, train
 from experiments.studies.setting import Setting
-from fcn_jax.data.files import IGNORE
-from fcn_jax.data.pipeline import Numbered
+from fcn_jax.data.batching import Numbered
 from fcn_jax.data.source import Source
-from fcn_jax.fcn import FCN
-from fcn_jax.feature_map import FeatureMap, Grid
-from fcn_jax.inputs import as_image
-from fcn_jax.layers import Conv
-from fcn_jax.recipe import Recipe
-from fcn_jax.trunks import SqueezeNet
+from fcn_jax.labels import IGNORE
+from fcn_jax.nets.fcn import FCN
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nets.trunks import SqueezeNet
+from fcn_jax.nn.feature_map import FeatureMap, Grid
+from fcn_jax.nn.layers import Conv
+from fcn_jax.runs.recipe import Recipe
 
 PROBABILITIES = (1.0, 0.5, 0.25)
 """Of a cell to be kept. Source: CVPR 2015, figure 5."""

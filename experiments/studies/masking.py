@@ -20,10 +20,10 @@ from experiments.studies.curves import save_curves
 from experiments.studies.learning import Curves, Variant, train
 from experiments.studies.setting import Derived, Setting
 from fcn_jax.data import Augment
-from fcn_jax.data.files import IGNORE
 from fcn_jax.data.source import Example, Source
+from fcn_jax.labels import IGNORE
 from fcn_jax.metrics import Scores
-from fcn_jax.recipe import Recipe
+from fcn_jax.runs.recipe import Recipe
 
 
 class Seen(NamedTuple):

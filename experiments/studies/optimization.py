@@ -18,7 +18,7 @@ from experiments.studies.learning import Point, Variant, train
 from experiments.studies.setting import Setting
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import Recipe
+from fcn_jax.runs.recipe import Recipe
 
 PUBLISHED = {
     "accumulated": (86.0, 66.5, 51.9, 76.5),

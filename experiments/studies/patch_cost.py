@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
-from fcn_jax.fcn import Classifier
-from fcn_jax.trunks import AlexNet
+from fcn_jax.nets.fcn import Classifier
+from fcn_jax.nets.trunks import AlexNet
 
 PUBLISHED = {"forward": 100 * 1.2 / 22, "forward, one by one": 100 * 5.4 / 22, "backward": 240 / 37}
 """100 patches over one 500x500 image. Source: the papers' milliseconds, above."""

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
 from experiments.studies.shift_and_stitch import MAPS, own_map, trunk_and_image, upsampled
-from fcn_jax.dense import margin, rarefied_map, shift_and_stitch
+from fcn_jax.nets.shift_and_stitch import margin, rarefied_map, shift_and_stitch
 
 
 def largest_differences(

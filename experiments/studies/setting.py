@@ -9,12 +9,12 @@ import flax.linen as nn
 from fcn_jax.data import Augment, SIFTFlow
 from fcn_jax.data.scenes import Scenes
 from fcn_jax.data.source import Example, Source
-from fcn_jax.fcn import FCN
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
+from fcn_jax.nets.fcn import FCN
+from fcn_jax.nets.trunks import SqueezeNet
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import FromWeights, Recipe
-from fcn_jax.trunks import SqueezeNet
+from fcn_jax.runs.recipe import FromWeights, Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,14 @@ from PIL import Image
 
 from experiments.studies import command, costs
 from experiments.studies.charts import save_chart
-from fcn_jax.convert.weights_file import load_weights
-from fcn_jax.data.files import read_image
-from fcn_jax.dense import shift_and_stitch
-from fcn_jax.fcn import upsampling_kernel
-from fcn_jax.feature_map import FeatureMap, overlap
-from fcn_jax.inputs import as_image
-from fcn_jax.trunks import SqueezeNet
-from fcn_jax.upsampling import BilinearUpsampling
+from fcn_jax.data.readers import read_image
+from fcn_jax.nets.fcn import upsampling_kernel
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nets.shift_and_stitch import shift_and_stitch
+from fcn_jax.nets.trunks import SqueezeNet
+from fcn_jax.nn.feature_map import FeatureMap, overlap
+from fcn_jax.nn.upsampling import BilinearUpsampling
+from fcn_jax.weights.weights_file import load_weights
 
 MAPS = {"pool1": 4, "pool4": 8, "fire9": 16}
 """Maps of SqueezeNet and their strides."""

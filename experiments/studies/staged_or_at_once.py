@@ -18,12 +18,12 @@ from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Variant, batches_of, train
 from experiments.studies.setting import Setting
-from fcn_jax.fcn import FCN
-from fcn_jax.feature_map import FeatureMap
-from fcn_jax.inputs import as_image
+from fcn_jax.nets.fcn import FCN
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nn.feature_map import FeatureMap
 from fcn_jax.optim import CaffeSGD
-from fcn_jax.recipe import Recipe
-from fcn_jax.start import starting_point
+from fcn_jax.runs.recipe import Recipe
+from fcn_jax.runs.start import starting_point
 
 SKIPS = ("fire8", "fire4")
 """Maps of SqueezeNet at strides 8 and 4."""
@@ -61,11 +61,11 @@ def scales(recipe: Recipe, skips: tuple[str, ...], weights: Path | None) -> tupl
 
     Mean absolute values over the recipe's first batch, before training.
     """
-    variables, preprocessing, _ = starting_point(recipe, Path("runs/studies"), weights)
+    start = starting_point(recipe, Path("runs/studies"), weights)
     batch = batches_of(recipe)[0][0]
     trunk = recipe.model.trunk  # type: ignore[attr-defined]
     sizes = jnp.asarray(batch["size"])
-    preprocess: Any = preprocessing
+    preprocess: Any = start.preprocessing
     image = as_image(preprocess(jnp.asarray(batch["image"]), sizes), sizes, jnp.float32)
     image = image.replace(ring=getattr(trunk, "ring", 0))
 
@@ -75,7 +75,7 @@ def scales(recipe: Recipe, skips: tuple[str, ...], weights: Path | None) -> tupl
         mean = {name: jnp.abs(x.values).mean() for name, x in maps.items()}
         return [mean[name] for name in skips], mean[next(reversed(maps))]
 
-    found, deepest = sizes_of({"params": variables["params"]["trunk"]}, image)
+    found, deepest = sizes_of({"params": start.variables["params"]["trunk"]}, image)
     return tuple(float(deepest / size) for size in found)
 
 

@@ -30,8 +30,8 @@ def hha_command(
         workers: processes; as many as the machine has cores by default.
         overwrite: make every file anew, whatever is there.
     """
-    from fcn_jax.hha import Camera, write_hha
-    from fcn_jax.main import messages
+    from fcn_jax.prepare.hha import Camera, write_hha
+    from fcn_jax.runs.messages import messages
 
     with messages(False):
         written = write_hha(

@@ -33,7 +33,7 @@ def plan(
         slices: also compute what every other slice of the generation takes at as many images on a
             chip.
     """
-    from fcn_jax.main import messages
+    from fcn_jax.runs.messages import messages
 
     with messages(False):
         if topology not in ("local", "gpu"):
@@ -42,9 +42,13 @@ def plan(
             jax.config.update("jax_platforms", "cpu")  # a TPU is described, and not taken
         import jax.numpy as jnp
 
-        options = {"dtype": dtype and jnp.dtype(dtype).type, "rematerialise": rematerialise}
-        fields = {"shard_optimizer": shard_optimizer, "uniform": uniform}
-        _plan(recipe, topology, batch, parse_size(size), mesh, options, fields, slices)
+        fields = {
+            "shard_optimizer": shard_optimizer,
+            "rematerialise": rematerialise,
+            "uniform": uniform,
+        }
+        computed_in = dtype and jnp.dtype(dtype).type
+        _plan(recipe, topology, batch, parse_size(size), mesh, computed_in, fields, slices)
 
 
 def _plan(
@@ -53,7 +57,7 @@ def _plan(
     batch: int | None,
     size: tuple[int, int],
     mesh: str,
-    options: dict[str, Any],
+    dtype: Any,
     fields: dict[str, Any],
     slices: bool,
 ) -> None:
@@ -63,8 +67,7 @@ def _plan(
     from fcn_jax.planning.slices import find_slice
 
     place = find_slice(topology)
-    step = make_step(name, place, batch, size, mesh, **fields)
-    step = step.with_net(**options)
+    step = make_step(name, place, batch, size, mesh, **fields).with_dtype(dtype)
     if slices and not (place.chip and step.space == 1 and step.data > 1):
         raise ValueError("--slices needs a TPU slice of several chips, and a mesh without space")
     print(f"{name}: compiling for {topology}; a large net takes minutes", flush=True)
@@ -92,11 +95,10 @@ def make_step(
     Raises:
         ValueError: there is no such recipe, or no such mesh.
     """
-    from fcn_jax.convert.commands import recipe_preprocessing
-    from fcn_jax.main import recipe_named
-    from fcn_jax.mesh import make_mesh, parse_axes
+    from fcn_jax.devices.mesh import make_mesh, parse_axes
     from fcn_jax.planning.program import Step
     from fcn_jax.preprocessing import CAFFE
+    from fcn_jax.runs.lookup import recipe_named, recipe_preprocessing
 
     recipe = recipe_named(name)
     images: int = recipe.batch_size if batch is None else batch

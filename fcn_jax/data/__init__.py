@@ -1,16 +1,17 @@
 """Data sets and the input pipeline (no jax in here)."""
 
+from fcn_jax.data.batching import Batches, EvaluationBatches, evaluation_batches, read_ahead
 from fcn_jax.data.canvases import choose_canvases
 from fcn_jax.data.check import Checked, check_labels
-from fcn_jax.data.files import IGNORE, DataError
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
-from fcn_jax.data.pipeline import Batches, EvaluationBatches, evaluation_batches, read_ahead
+from fcn_jax.data.readers import DataError
 from fcn_jax.data.sift_flow import SIFTFlow
 from fcn_jax.data.source import Example, FileSource, Source
 from fcn_jax.data.transforms import Augment, Plan
 from fcn_jax.data.voc import SBD, VOC, Joined
+from fcn_jax.labels import IGNORE
 
 __all__ = [
     "IGNORE",

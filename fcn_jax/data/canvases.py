@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from fcn_jax.data.files import IGNORE, DataError
 from fcn_jax.data.named import each, primary
+from fcn_jax.data.readers import DataError
 from fcn_jax.data.source import Example
 from fcn_jax.data.transforms import Augment
+from fcn_jax.labels import IGNORE
 
 Batch = dict[str, Any]  # of arrays, and of dicts of arrays by name
 Canvases = tuple[tuple[int, int], ...]

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from fcn_jax.data.files import IGNORE, DataError, image_size
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.named import each, primary
+from fcn_jax.data.readers import DataError, image_size
 from fcn_jax.data.source import FileSource, Source, check_same_size
+from fcn_jax.labels import IGNORE
 
 _Counts = Int64[np.ndarray, "256"] | dict[str, Int64[np.ndarray, "256"]]  # by label value
 

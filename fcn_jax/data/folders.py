@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.files import DataError, read_index_png, read_list
+from fcn_jax.data.readers import DataError, read_index_png, read_list
 from fcn_jax.data.source import FileSource, held_out_ids
 
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.files import DataError
+from fcn_jax.data.readers import DataError
 
 Inputs = np.ndarray | dict[str, np.ndarray]
 """Rows, columns, channels: uint8 RGB in 0..255, or what the set says of each name."""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.files import (
+from fcn_jax.data.named import Inputs, by_name, check_names
+from fcn_jax.data.readers import (
     DataError,
     find_folder,
     from_one,
@@ -18,7 +19,6 @@ from fcn_jax.data.files import (
     read_list,
     read_mat,
 )
-from fcn_jax.data.named import Inputs, by_name, check_names
 from fcn_jax.data.source import FileSource, held_out_ids
 
 CLASSES = (

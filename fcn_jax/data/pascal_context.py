@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.files import DataError, find_folder, read_list, read_mat
+from fcn_jax.data.readers import DataError, find_folder, read_list, read_mat
 from fcn_jax.data.source import FileSource
 from fcn_jax.data.voc import CLASSES as _VOC
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fcn_jax.data.files import IGNORE
 from fcn_jax.data.source import Example
+from fcn_jax.labels import IGNORE
 
 _Plane = Float[np.ndarray, "h w"]
 _Mask = Bool[np.ndarray, "h w"]

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fcn_jax.data.files import find_folder, from_one, read_list, read_mat
 from fcn_jax.data.named import Labels, by_name, check_names, primary
+from fcn_jax.data.readers import find_folder, from_one, read_list, read_mat
 from fcn_jax.data.source import FileSource, held_out_ids
 
 CLASSES = tuple(

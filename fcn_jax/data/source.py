@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from fcn_jax.data.files import DataError, image_size, read_image
 from fcn_jax.data.named import Inputs, Labels, each, primary
+from fcn_jax.data.readers import DataError, image_size, read_image
 
 _S = TypeVar("_S", bound="FileSource")
 

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageEnhance
 
-from fcn_jax.data.files import IGNORE, DataError
 from fcn_jax.data.named import Inputs, Labels, each, primary
+from fcn_jax.data.readers import DataError
+from fcn_jax.labels import IGNORE
 
 _UNCHANGED = (1.0, 1.0, 1.0)  # brightness, contrast, saturation
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.files import (
+from fcn_jax.data.named import Inputs, Labels
+from fcn_jax.data.readers import (
     DataError,
     as_indices,
     find_folder,
@@ -22,7 +23,6 @@ from fcn_jax.data.files import (
     read_list,
     read_mat,
 )
-from fcn_jax.data.named import Inputs, Labels
 from fcn_jax.data.source import FileSource
 
 CLASSES = tuple(

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from fcn_jax.coarse import CoarseScores, best_classes, is_coarse, scores_of
-from fcn_jax.compiling import jit
-from fcn_jax.inference.canvases import Canvases, few_canvases
+from fcn_jax.devices.compiling import jit
+from fcn_jax.inference.few_canvases import Canvases, few_canvases
+from fcn_jax.nn.coarse_scores import CoarseScores, best_classes, is_coarse, scores_of
 
 Preprocess = Callable[[Any, Any], Any]
 """Runs on the device: images uint8 (b, h, w, 3) RGB and sizes int32 (b, 2) -> float32 (b, h, w, 3),

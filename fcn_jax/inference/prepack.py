@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fcn_jax.compiling import jit
-from fcn_jax.inputs import placeholder
+from fcn_jax.devices.compiling import jit
+from fcn_jax.nets.inputs import placeholder
 
 
 def prepack(net: nn.Module, variables: Any) -> Any:

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcn_jax.feature_map import WHOLE_IMAGE, FeatureMap, Grid
 from fcn_jax.inference.predictor import Preprocess, dense_scores
+from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, Grid
 
 # Traced, never computed: an image that no net is too large for.
 _PROBE = 4096
@@ -73,7 +73,7 @@ def reach(net: nn.Module, variables: Any, preprocess: Preprocess) -> Reach:
         raise ValueError(
             f"{type(net).__name__}: expected a net whose last feature map has one cell on every "
             f"pixel, found {last or 'no feature maps'}: only such a net tells how its tiles "
-            "overlap. Build it from fcn_jax.layers, as fcn_jax.FCN is."
+            "overlap. Build it from fcn_jax.nn.layers, as fcn_jax.FCN is."
         )
     stride = math.lcm(*(grid.stride.numerator for grid in grids))
     return Reach(int(max(grid.field for grid in grids) - 1) // 2, stride)

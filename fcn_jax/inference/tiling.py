@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fcn_jax.compiling import jit
+from fcn_jax.devices.compiling import jit
+from fcn_jax.inference.large_files.strips import read_strips, rolling, write_strips
 from fcn_jax.inference.predictor import Predictor, Preprocess, labels_of
 from fcn_jax.inference.spans import Span, reach, shapes, spans
-from fcn_jax.inference.strips import read_strips, rolling, write_strips
 from fcn_jax.report.palette import voc_palette
 
 # Canvases are multiples of this many pixels (see `Predictor`).
@@ -49,7 +49,7 @@ class TiledPredictor:
 
         Args:
             net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k), zero outside
-                the sizes. Its layers are `fcn_jax.layers`, or move the grid of a map as those do.
+                the sizes. Its layers are `fcn_jax.nn.layers`, or move a map's grid as those do.
             variables: the network's variables.
             preprocess: makes the network's input from uint8 images and sizes, on the device.
             tile: rows and columns of a tile, rounded down to a multiple of 64 and of the net's

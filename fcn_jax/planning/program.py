@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.fusion import rematerialised
-from fcn_jax.inputs import placeholder
-from fcn_jax.mesh import make_mesh, over_data
+from fcn_jax.devices.mesh import make_mesh, over_data
+from fcn_jax.nets.inputs import placeholder
+from fcn_jax.nn import savings
 from fcn_jax.planning.collectives import Collective, collectives
 from fcn_jax.planning.slices import Slice
 from fcn_jax.preprocessing import CAFFE, Inputs, LogDepth
-from fcn_jax.recipe import Recipe
+from fcn_jax.runs.recipe import Recipe
 from fcn_jax.training.state import State, create_state
 from fcn_jax.training.step import Batch, make_train_step
 
@@ -37,6 +37,7 @@ class Step:
         data: parts into which the images are divided.
         space: parts into which their rows are divided.
         shard_optimizer: the optimizer's state is divided like the images.
+        rematerialise: keep fewer activations for the gradient, and compute them again.
         uniform: every image fills its canvas, so that the step needs no masks.
     """
 
@@ -47,6 +48,7 @@ class Step:
     data: int = 1
     space: int = 1
     shard_optimizer: bool = False
+    rematerialise: bool = False
     uniform: bool = False
 
     def __post_init__(self):
@@ -68,23 +70,18 @@ class Step:
         axes = {"data": self.data, "space": self.space}
         return make_mesh(self.batch, list(place.devices), axes=axes)
 
-    def with_net(self, *, dtype: Any = None, rematerialise: bool = False) -> "Step":
-        """The step of a net that computes in another type, or keeps fewer activations.
-
-        Raises:
-            ValueError: the net's trunk cannot rematerialise.
-        """
-        model = _changed(self.net, dtype, rematerialise)
+    def with_dtype(self, dtype: Any) -> "Step":
+        """The step of a net that computes in another type; None for the net's own."""
+        if dtype is None:
+            return self
+        model = _with_dtype(self.net, dtype)
         return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, model=model))
 
 
-def _changed(net: Any, dtype: Any, rematerialise: bool) -> Any:
+def _with_dtype(net: Any, dtype: Any) -> Any:
     if streams := getattr(net, "streams", None):
-        changed = {name: _changed(each, dtype, rematerialise) for name, each in streams.items()}
-        return net.clone(streams=changed)
-    fields = {} if dtype is None else {"dtype": dtype}
-    net = net.clone(**fields)
-    return rematerialised(net) if rematerialise else net
+        return net.clone(streams={name: _with_dtype(each, dtype) for name, each in streams.items()})
+    return net.clone(dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,7 +186,8 @@ def lower_step(step: Step, place: Slice) -> tuple[Any, State, Batch]:
         train_step = jax.jit(inspect.unwrap(train_step), donate_argnums=0)
     state = abstract_state(recipe, mesh, shard_optimizer=step.shard_optimizer)
     batch = abstract_batch(step, mesh)
-    return train_step.lower(state, batch), state, batch
+    with savings.use(rematerialise=step.rematerialise):
+        return train_step.lower(state, batch), state, batch
 
 
 def compile_step(step: Step, place: Slice) -> Program:

@@ -54,8 +54,9 @@ def remedies(step: Step, place: Slice, program: Program, compile: Compile) -> li
 
 def _at_the_same_batch(step: Step, place: Slice) -> list[tuple[str, Step]]:
     tried = []
-    if getattr(getattr(step.net, "trunk", None), "rematerialise", None) is False:
-        tried.append(("--rematerialise", step.with_net(rematerialise=True)))
+    can_rematerialise = getattr(getattr(step.net, "trunk", None), "rematerialises", False)
+    if can_rematerialise and not step.rematerialise:
+        tried.append(("--rematerialise", dataclasses.replace(step, rematerialise=True)))
     if step.data > 1 and not step.shard_optimizer:
         tried.append(("--shard-optimizer", dataclasses.replace(step, shard_optimizer=True)))
     space = len(place.devices) // step.data

@@ -8,7 +8,8 @@ import colorsys
 import numpy as np
 from jaxtyping import UInt8
 
-IGNORE = 255
+from fcn_jax.labels import IGNORE
+
 CREAM = (224, 224, 192)
 """The colour of ignored pixels: row 255 of VOC's palette."""
 

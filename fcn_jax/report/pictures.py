@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from fcn_jax.files import write_atomically
+from fcn_jax.atomic import write_atomically
 from fcn_jax.report.palette import voc_palette
 
 _INK, _PAPER, _EDGE = (40, 40, 46), (255, 255, 255), (205, 205, 210)

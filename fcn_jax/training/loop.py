@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
+from fcn_jax.devices.processes import stop_agreed
 from fcn_jax.training.checkpoints import Checkpoints
-from fcn_jax.training.processes import stop_agreed
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State

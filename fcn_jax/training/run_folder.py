@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.files import write_atomically
+from fcn_jax.atomic import write_atomically
 from fcn_jax.training.checkpoints import Checkpoints
 
 
@@ -50,7 +50,11 @@ class RunFolder:
         """The run's checkpoints; close them after use."""
         return Checkpoints(self.path / "checkpoints")
 
-    def claim(self, described: dict[str, Any]) -> None:
+    def claim(
+        self,
+        described: dict[str, Any],
+        differences: Callable[[Any, Any], Iterable[str]] | None = None,
+    ) -> None:
         """Make the folder this run's: write `recipe.json`, or hold it against what is there.
 
         A folder without a checkpoint holds nothing to lose, and takes any recipe: the first try
@@ -58,6 +62,8 @@ class RunFolder:
 
         Args:
             described: JSON values; only its entry `recipe` must agree with what is there.
+            differences: a line for each place in which the recipe there and this one differ;
+                `differing` by default.
 
         Raises:
             ValueError: the folder belongs to another recipe; the differences are listed.
@@ -71,11 +77,11 @@ class RunFolder:
             write_atomically(self.recipe_file, lambda part: part.write_text(text))
             return
         there = self.described()
-        differences = list(differing(there["recipe"], described["recipe"]))
-        if differences:
+        lines = list((differences or differing)(there["recipe"], described["recipe"]))
+        if lines:
             raise ValueError(
                 f"{self.path} holds a run of another recipe, which cannot go on with this one:\n"
-                + "\n".join(f"  {line}" for line in differences)
+                + "\n".join(f"  {line}" for line in lines)
                 + "\nGive another --workdir, or the recipe that the folder was made with."
             )
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcn_jax.inputs import placeholder
+from fcn_jax.nets.inputs import placeholder
 from fcn_jax.optim import merge, trainable
 
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.coarse import scores_of
-from fcn_jax.compiling import jit
-from fcn_jax.mesh import for_rows, over_data, spread_rows
-from fcn_jax.mesh import make_mesh as make_mesh
-from fcn_jax.mesh import replicate as replicate
-from fcn_jax.mesh import shard_batch as shard_batch
+from fcn_jax.devices.compiling import jit
+from fcn_jax.devices.mesh import make_mesh as make_mesh
+from fcn_jax.devices.mesh import over_data, spread_rows, spreads_rows
+from fcn_jax.devices.mesh import replicate as replicate
+from fcn_jax.devices.mesh import shard_batch as shard_batch
+from fcn_jax.nn.coarse_scores import scores_of
+from fcn_jax.nn.savings import use_for_rows
 from fcn_jax.training.state import State, variables_of
 
 Batch = dict[str, Any]
@@ -81,11 +82,11 @@ def make_train_step(
         seed: dropout at step n derives from (seed, n) alone.
         accumulate: passes per update. The batch holds `accumulate` times as many images as one
             pass; losses and gradients are summed and divided by it, as Caffe's `iter_size`.
-        mesh: the devices, with the axes `data` and `space` (see `fcn_jax.mesh`); None leaves it to
-            the arguments' own places.
+        mesh: the devices, with the axes `data` and `space` (see
+            `fcn_jax.devices.mesh`); None leaves it to the arguments' own places.
         shard_optimizer: the optimizer's state comes and stays spread over `data`.
     """
-    objective = _objective(for_rows(net, mesh), loss, preprocess, mesh)
+    objective = _objective(net, loss, preprocess, mesh)
     differentiate = jax.value_and_grad(objective, has_aux=True)
 
     def one_pass(state: State, batch: Batch, key: Any):
@@ -112,7 +113,8 @@ def make_train_step(
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         run = one_pass if accumulate == 1 else many_passes
-        value, gradient, stats = run(state, batch, key)
+        with use_for_rows(spreads_rows(mesh)):
+            value, gradient, stats = run(state, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.learning)
         learning = optax.apply_updates(state.learning, updates)
         new = State(state.step + 1, learning, state.frozen, stats, opt_state)

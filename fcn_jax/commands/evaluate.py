@@ -1,0 +1,87 @@
+"""`python -m fcn_jax evaluate`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from fcn_jax.commands.progress import bar
+
+
+def evaluate(
+    run: Positional[Path],
+    /,
+    data: Path = Path("data"),
+    split: str | None = None,
+    step: int | None = None,
+    absent: Literal["recipe", "in_neither", "not_in_truth"] = "recipe",
+    batch_size: int | None = None,
+) -> None:
+    """Score a run on a whole data set: four metrics and the table of classes.
+
+    Args:
+        run: the run's folder.
+        data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
+        split: another split than the run's validation split.
+        step: a checkpoint; the best one by default.
+        absent: classes that the mean IU leaves out: as the recipe says, those in neither truth nor
+            prediction, or those not in the truth.
+        batch_size: images at a time; changes no score.
+    """
+    import dataclasses
+
+    from rich.console import Console
+
+    from fcn_jax.data.check import check_labels
+    from fcn_jax.data.location import located, of_tfds
+    from fcn_jax.data.named import each
+    from fcn_jax.devices.compiling import use_compile_cache
+    from fcn_jax.metrics import Absent, Scores
+    from fcn_jax.report.tables import class_table, metrics_table
+    from fcn_jax.runs.lookup import load_recipe
+    from fcn_jax.runs.messages import messages
+    from fcn_jax.runs.scoring import evaluate_on, split_name
+    from fcn_jax.runs.start import run_variables
+    from fcn_jax.training.run_folder import RunFolder
+
+    with messages(False):
+        use_compile_cache()
+        recipe = load_recipe(RunFolder(run).described())
+        if absent != "recipe":
+            recipe = dataclasses.replace(recipe, absent=Absent[absent.upper()])
+        if batch_size is not None:
+            recipe = dataclasses.replace(recipe, batch_size=batch_size)
+        source = located(recipe.validation_set, data, split or "validation")
+        if split and not of_tfds(data):
+            source = of_split(source, split)
+        title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
+        print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
+        variables, preprocessing = run_variables(run, step)
+        checked = check_labels(source)
+        with bar("batches") as progress:
+            scores = evaluate_on(recipe, source, variables, preprocessing, progress=progress)
+        console = Console()
+
+        def show(name: str, scores: Scores, names: tuple[str, ...], pixels: Any) -> None:
+            console.print(class_table(scores, names, pixels[:-1]))
+            title = f"{split_name(source)} {name}".strip()
+            console.print(metrics_table({title: scores}))
+            print(scores)
+
+        each(show, scores, source.class_names, checked.pixels)
+
+
+def of_split(source: Any, split: str) -> Any:
+    """Another split of a data set: of `Folders` all of a list, not the tenth that was held out.
+
+    Raises:
+        ValueError: the data set has no splits.
+    """
+    import dataclasses
+
+    from fcn_jax.data.folders import Folders
+
+    if not hasattr(source, "split"):
+        raise ValueError(f"{type(source).__name__} has no splits to choose from")
+    every = {"held_out": None} if isinstance(source, Folders) else {}
+    return dataclasses.replace(source, split=split, **every)

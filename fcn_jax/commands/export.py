@@ -1,0 +1,34 @@
+"""`python -m fcn_jax export`."""
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from fcn_jax.commands.convert import check_target
+
+
+def export(source: Positional[Path], target: Positional[Path], /, step: int | None = None) -> None:
+    """Write our parameters under Caffe's names, as arrays or for PyTorch.
+
+    Args:
+        source: a run's folder, or weights of ours (.safetensors).
+        target: the file to write: OUT.npz (LAYER/w, LAYER/b) or OUT.safetensors (a state dict).
+        step: a checkpoint of the run; the best one by default.
+    """
+    from fcn_jax.runs.lookup import load_recipe
+    from fcn_jax.runs.messages import messages
+    from fcn_jax.runs.start import read_variables, run_variables
+    from fcn_jax.training.run_folder import RunFolder
+    from fcn_jax.weights.foreign.export import export
+
+    with messages(False):
+        net = None
+        check_target(source, target)
+        if source.suffix == ".safetensors":
+            if step is not None:
+                raise ValueError(f"--step {step}: {source} is a file of weights, without steps")
+            variables, preprocessing = read_variables(source)
+        else:
+            net = load_recipe(RunFolder(source).described()).model
+            variables, preprocessing = run_variables(source, step)
+        print(export(variables, target, preprocessing=preprocessing, net=net))

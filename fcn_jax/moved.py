@@ -1,0 +1,96 @@
+"""Where modules of earlier versions are now, so that older recipes and runs keep working."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from types import MappingProxyType, ModuleType
+
+MOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "border": "nn.background",
+        "coarse": "nn.coarse_scores",
+        "compiling": "devices.compiling",
+        "convert.weights_file": "weights.weights_file",
+        "convert.layouts": "weights.layouts",
+        "convert.mapped": "weights.mapped",
+        "convert": "weights.foreign",
+        "data.files": "data.readers",
+        "data.located": "data.location",
+        "data.pipeline": "data.batching",
+        "data.tfds_source": "data.tfds",
+        "demo": "runs.demo",
+        "dense": "nets.shift_and_stitch",
+        "download": "prepare.download",
+        "evaluation": "runs.scoring",
+        "explain": "nets.explain",
+        "fcn": "nets.fcn",
+        "feature_map": "nn.feature_map",
+        "files": "atomic",
+        "fusion": "nets.fusion",
+        "hha": "prepare.hha",
+        "inference.canvases": "inference.few_canvases",
+        "inference.evaluate": "inference.confusion",
+        "inference.voc_submission": "inference.submission",
+        "inputs": "nets.inputs",
+        "layers": "nn.layers",
+        "main": "runs.experiment",
+        "mesh": "devices.mesh",
+        "ops": "nn.ops",
+        "recipe": "runs.recipe",
+        "run": "runs.run",
+        "start": "runs.start",
+        "surgery": "weights.surgery",
+        "tfds": "prepare.tfds",
+        "training.environment": "devices.environment",
+        "training.processes": "devices.processes",
+        "trunks": "nets.trunks",
+        "upsampling": "nn.upsampling",
+    }
+)
+"""Old and new name below `fcn_jax`, as of version 0.2; what lies in a folder moved with it."""
+
+_PACKAGE = f"{__package__}."
+
+
+def new_name(name: str) -> str | None:
+    """The present name of a module of an earlier version, or None if it has not moved."""
+    parts = name.removeprefix(_PACKAGE).split(".") if name.startswith(_PACKAGE) else []
+    for n in range(len(parts), 0, -1):
+        if new := MOVED.get(".".join(parts[:n])):
+            return ".".join([_PACKAGE + new, *parts[n:]])
+    return None
+
+
+class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a moved module by its old name, with a DeprecationWarning that says the new one."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's spec, where `fullname` is an old name."""
+        if new_name(fullname) is None:
+            return None
+        return importlib.util.spec_from_loader(fullname, self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module itself, as it is under its new name."""
+        new = str(new_name(spec.name))
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        module = importlib.import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to run; the module keeps its own spec."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def install() -> None:
+    """Let old names be imported."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, MovedModules())

@@ -1,0 +1,266 @@
+"""A trunk's maps at every pixel: by shift-and-stitch, and by filter rarefaction (à trous).
+
+A trunk of stride f has one cell in f pixels. Two ways give it one cell per pixel without learning
+anything: run it on f² shifted copies of the image and interlace the results, or take every stride
+out and spread the kernels that follow (dilate them) instead. They compute the same.
+
+Source: FCN papers, section 3.2.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from fcn_jax.nets.inputs import as_image
+from fcn_jax.nn.background import whole
+from fcn_jax.nn.feature_map import FeatureMap, Grid
+from fcn_jax.nn.layers import AveragePool, Conv, GlobalMean, MaxPool
+
+
+def shift_and_stitch(
+    trunk: nn.Module,
+    variables: Any,
+    images: Float[Array, "b h w c"],
+    sizes: Int[Array, "b 2"] | None = None,
+    *,
+    at: str | None = None,
+    at_once: int = 1,
+) -> FeatureMap:
+    """One map of a trunk at every pixel, from as many runs as its cells are pixels large.
+
+    Copy (y, x) is the image, its ring of zeros included, without its first y rows and x columns;
+    its cell (i, j) is cell (f i + y, f j + x) of the result. All copies share one canvas.
+
+    Args:
+        trunk: the trunk.
+        variables: its variables.
+        images: preprocessed images; zero outside each image's true size.
+        sizes: true rows and columns of each image; None where every image fills the canvas.
+        at: name of the map, the deepest by default.
+        at_once: copies that run side by side; more are faster where there is memory.
+
+    Returns:
+        The map on a grid of stride 1.
+
+    Raises:
+        ValueError: no such map; a layer has no dense twin (see `rarefied`); or the image is so
+            small that a copy has no cell.
+
+    Source: FCN papers, section 3.2.
+    Differs: the papers shift the image right and down, so that zeros come in at the top and left.
+    The cells are the same but for those that see beyond that edge.
+    """
+    dense = functools.partial(rarefied_map, trunk, at=at)
+    rows, columns = jax.eval_shape(dense, variables, images).shape
+    ring = getattr(trunk, "ring", 0)
+    image = as_image(images, sizes, jnp.float32)
+    values = jnp.pad(image.values, ((0, 0), (ring, ring), (ring, ring), (0, 0)))
+    size = jnp.broadcast_to(jnp.array(image.shape), (len(images), 2)) if sizes is None else sizes
+    ringed = FeatureMap(values, size + 2 * ring, Grid(offset=Fraction(-ring)))
+
+    def run(image: FeatureMap) -> FeatureMap:
+        return _map(trunk, variables, image, at)
+
+    grid = jax.eval_shape(run, ringed).grid
+    f = int(grid.stride)
+    room = jnp.pad(values, ((0, 0), (0, f - 1), (0, f - 1), (0, 0)))
+
+    def copy(shift: Array) -> tuple[Array, Array]:
+        moved = lax.dynamic_slice(room, (0, shift[0], shift[1], 0), values.shape)
+        result = run(ringed.replace(values=moved, size=ringed.size - shift))
+        return result.values, result.size
+
+    shifts = jnp.stack(jnp.meshgrid(jnp.arange(f), jnp.arange(f), indexing="ij"), -1)
+    parts, extents = lax.map(copy, shifts.reshape(f * f, 2), batch_size=at_once)
+    b, i, j, c = parts.shape[1:]
+    parts = parts.reshape(f, f, b, i, j, c).transpose(2, 3, 0, 4, 1, 5)
+    stitched = parts.reshape(b, i * f, j * f, c)[:, :rows, :columns]
+    extents = extents.reshape(f, f, b, 2)  # the copies' cells along an axis are all there are
+    extent = jnp.stack([extents[:, 0, :, 0].sum(0), extents[0, :, :, 1].sum(0)], -1)
+    return FeatureMap(stitched, None if sizes is None else extent, _fine(grid), 0, at or "")
+
+
+def rarefied_map(
+    trunk: nn.Module,
+    variables: Any,
+    images: Float[Array, "b h w c"],
+    sizes: Int[Array, "b 2"] | None = None,
+    *,
+    at: str | None = None,
+) -> FeatureMap:
+    """One map of a trunk at every pixel, from a single run with spread kernels.
+
+    Cells at multiples of the trunk's stride equal the trunk's own, borders included. The others
+    equal `shift_and_stitch` from `margin` on. Nearer to the top and left they see pixels where the
+    shifted copies, which these pixels were cut from, have the zero padding of inner layers. At the
+    bottom and right nothing is cut, and both are the same to the last cell of a ceil-mode pool.
+
+    Args:
+        trunk: the trunk.
+        variables: its variables.
+        images: preprocessed images; zero outside each image's true size.
+        sizes: true rows and columns of each image; None where every image fills the canvas.
+        at: name of the map, the deepest by default.
+
+    Returns:
+        The map on a grid of stride 1.
+
+    Raises:
+        ValueError: no such map, a layer has no dense twin, or the image is too small.
+
+    Source: FCN papers, section 3.2.
+    """
+    image = as_image(images, sizes, jnp.float32).replace(ring=getattr(trunk, "ring", 0))
+    with rarefied():
+        result = _map(trunk, variables, image, at)
+    return result.replace(grid=_fine(result.grid))
+
+
+def margin(grid: Grid, ring: int = 0) -> int:
+    """Rows at the top, and columns at the left, in which the two dense maps may differ.
+
+    A cell of a copy that looks beyond its first row meets zero padding of an inner layer, where the
+    rarefied net has the rows that this copy was shifted by.
+
+    Args:
+        grid: of the trunk's own map.
+        ring: zero cells around the image, which are shifted with it.
+    """
+    beyond = (grid.field - 1) / 2 - grid.offset - ring
+    return int(grid.stride) * max(math.ceil(beyond / grid.stride), 0)
+
+
+@contextlib.contextmanager
+def rarefied() -> Iterator[None]:
+    """Within it, the layers of a net that is applied have stride 1 and spread kernels.
+
+    A layer whose input has cells of f pixels dilates its kernel by f, and its padding with it; the
+    excess of a ceil-mode pool over the edge becomes `stride - 1` cells of f pixels. Maps keep the
+    grid that they would have had, which is how the layers after them know f.
+
+    `Classifier(trunk).apply` within it scores every pixel's crop in one pass.
+
+    Raises:
+        ValueError: from a layer that is no convolution or pooling and yet moves the grid (an
+            upsampling, a crop, a layer of one's own), a mean over the whole image, training, or a
+            map that is too small; the layer is named.
+    """
+    replaced = 0
+
+    def intercept(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        nonlocal replaced
+        layer, before = context.module, replaced
+        maps = [x for x in args if isinstance(x, FeatureMap)]
+        if context.method_name != "__call__" or not maps:
+            return next_call(*args, **kwargs)
+        if kwargs.get("train") or isinstance(layer, GlobalMean):
+            raise ValueError(
+                f"{layer.name} ({type(layer).__name__}): training and means over the whole image "
+                "have no dense twin; apply the net with train=False, and end it before a GlobalMean"
+            )
+        for kind, twin in _TWINS.items():
+            if isinstance(layer, kind):
+                replaced += 1
+                return twin(layer, whole(maps[0]))
+        result = next_call(*args, **kwargs)
+        if isinstance(result, FeatureMap) and replaced == before and _moved(result.grid, maps):
+            raise ValueError(
+                f"{layer.name} ({type(layer).__name__}) moves the grid and is neither a convolution"
+                " nor a pooling, so it has no dense twin; end the net before it"
+            )
+        return result
+
+    with nn.intercept_methods(intercept):
+        yield
+
+
+def _moved(grid: Grid, maps: list[FeatureMap]) -> bool:
+    """Whether the grid is none of the maps', or looks further than all of them."""
+    places = {(x.grid.stride, x.grid.offset) for x in maps}
+    return (grid.stride, grid.offset) not in places or grid.field > max(x.grid.field for x in maps)
+
+
+def _conv(layer: Conv, x: FeatureMap) -> FeatureMap:
+    f, padding = int(x.grid.stride), layer.padding + x.ring
+    if not layer.has_variable("params", "kernel"):
+        raise ValueError(
+            f"{layer.name} has no kernel yet; initialise the net as it is, not rarefied"
+        )
+    values = lax.conv_general_dilated(
+        x.values,
+        layer.get_variable("params", "kernel").astype(x.values.dtype),
+        (1, 1),
+        [(f * padding, f * padding)] * 2,
+        rhs_dilation=(f, f),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=layer.groups,
+    )
+    if layer.use_bias:
+        values = values + layer.get_variable("params", "bias").astype(values.dtype)
+    values = nn.relu(values) if layer.relu else values
+    return _result(layer, x, values, 2 * padding - layer.kernel + 1, layer.stride, padding)
+
+
+def _max_pool(layer: MaxPool, x: FeatureMap) -> FeatureMap:
+    f, k, s, p = int(x.grid.stride), layer.kernel, layer.stride, layer.padding
+    more = min(2 * p - k + s, p)  # the last window starts inside the map: `pool_size`
+    values = x.masked(-jnp.inf).values
+    for axis in (1, 2):
+        n = values.shape[axis]
+        out = max(n + f * more, f)
+        widths = [(0, 0)] * 4
+        widths[axis] = f * p, out + f * (k - 1) - n - f * p
+        padded = jnp.pad(values, widths, constant_values=-jnp.inf)
+        parts = [lax.slice_in_dim(padded, f * i, f * i + out, axis=axis) for i in range(k)]
+        values = functools.reduce(jnp.maximum, parts)
+    return _result(layer, x, values, more, s, p)
+
+
+def _average_pool(layer: AveragePool, x: FeatureMap) -> FeatureMap:
+    f, k = int(x.grid.stride), layer.kernel
+    window, ones = (1, k, k, 1), (1, 1, 1, 1)
+    values = lax.reduce_window(
+        x.values, 0.0, lax.add, window, ones, "VALID", window_dilation=(1, f, f, 1)
+    )
+    return _result(layer, x, values / k**2, 1 - k, 1, 0)
+
+
+_TWINS = {Conv: _conv, MaxPool: _max_pool, AveragePool: _average_pool}
+
+
+def _result(
+    layer: Any, x: FeatureMap, values: Array, more: int, stride: int, padding: int
+) -> FeatureMap:
+    """The map of a rarefied layer, `more` cells of its input's stride longer than its input."""
+    grid = x.grid.window(layer.kernel, stride, padding)
+    if min(values.shape[1:3]) < grid.stride:
+        raise ValueError(
+            f"{layer.name}: of {x.name}, {x.shape[0]}x{x.shape[1]} at every pixel, "
+            f"{values.shape[1]}x{values.shape[2]} are left, less than one cell of "
+            f"{grid.stride} pixels; the image is too small for this net"
+        )
+    size = None if x.size is None else x.size + int(x.grid.stride) * more
+    if size is not None and isinstance(layer, MaxPool):
+        size = jnp.maximum(size, int(x.grid.stride))
+    return FeatureMap(values, size, grid, 0, layer.name or "").masked()
+
+
+def _fine(grid: Grid) -> Grid:
+    """The grid with a cell at every pixel."""
+    return Grid(Fraction(1), grid.offset, grid.field)
+
+
+def _map(trunk: nn.Module, variables: Any, image: FeatureMap, at: str | None) -> FeatureMap:
+    maps: Any = trunk.apply(variables, image, train=False)
+    if at is not None and at not in maps:
+        raise ValueError(f"the trunk has no map {at!r}; it has {', '.join(maps)}")
+    return maps[at or next(reversed(maps))]

@@ -1,0 +1,1 @@
+"""Feature maps that know where they lie on the image, and the layers between them."""

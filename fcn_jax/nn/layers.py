@@ -1,0 +1,277 @@
+"""The layers of an FCN: small modules from `FeatureMap` to `FeatureMap`.
+
+Each transforms the values, the grid and the true sizes together, and leaves zeros outside each
+image's own extent. Compute follows the dtype of the values; parameters are float32.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from fcn_jax.nn import ops
+from fcn_jax.nn.background import pointwise, slide, stacked, whole
+from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, pool_size
+from fcn_jax.nn.ops import (
+    add_bias,
+    convolve,
+    is_product,
+    max_pool,
+)
+
+
+class Conv(nn.Module):
+    """Convolution (cross-correlation, as in Caffe) with bias.
+
+    Attributes:
+        features: output channels.
+        kernel: rows and columns of the kernel.
+        stride: cells between outputs.
+        padding: zero cells on every side; an unstored ring of the input is added to it.
+        groups: channel groups.
+        zero_init: start from zeros (score layers; Source: FCN papers, section 4.3) rather than
+            from He's normal distribution.
+        relu: apply max(x, 0) to the result.
+    """
+
+    features: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    zero_init: bool = False
+    relu: bool = False
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Raises ValueError where the map is smaller than the kernel."""
+        k = self.kernel
+        padding = self.padding + (0 if x.border else x.ring)
+        if min(conv_size(n, k, self.stride, padding) for n in x.shape) < 1:
+            raise ValueError(
+                f"{self.name}: a {k}x{k} kernel with padding {padding} does not fit on "
+                f"{x.name}, which is {x.shape[0]}x{x.shape[1]} here; the image is too small for "
+                "this net; a larger ring of zeros around it would make room"
+            )
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.he_normal()
+        shape = (k, k, x.channels // self.groups, self.features)
+        if self.has_variable("packed", "kernel"):
+            kernel = self.get_variable("packed", "kernel").T.reshape(shape)
+        else:
+            kernel = self.param("kernel", init, shape)
+            self._pack(kernel)
+        kernel = kernel.astype(x.values.dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = bias.astype(x.values.dtype)
+
+        def apply(values: Any, padding: int) -> Any:
+            values = convolve(values, kernel, self.stride, padding, self.groups)
+            return values if bias is None else add_bias(values, bias)
+
+        then = relu if self.relu else lambda out: out
+        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size, then=then)
+        return out.replace(name=self.name or "")
+
+    def _pack(self, kernel: Any) -> None:
+        """Gives `prepack` the kernel as a matrix with the outputs first."""
+        wanted = self.is_mutable_collection("packed") and not self.is_initializing()
+        if wanted and is_product(kernel.shape, self.stride, self.groups):
+            self.put_variable("packed", "kernel", kernel.reshape(-1, self.features).T)
+
+
+def relu(x: FeatureMap) -> FeatureMap:
+    """max(values, 0)."""
+    return pointwise(x, ops.relu, nonnegative=True)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over the true extents only.
+
+    Attributes:
+        momentum: share of the running averages kept at each step.
+    """
+
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        """Normalise; running averages are in the collection `batch_stats`."""
+        x = whole(x)
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=1e-5,
+            dtype=x.values.dtype,
+            name="norm",
+        )
+        mask = None if x.size is None else x.inside()
+        return x.replace(values=norm(x.values, mask=mask), name=self.name or "").masked()
+
+
+class Dropout(nn.Module):
+    """Element-wise inverted dropout, as in Caffe; identity unless training."""
+
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        """Needs the random stream `dropout` when training."""
+        if not train or not self.rate:
+            return x
+        x = whole(x)
+        drop = nn.Dropout(self.rate, deterministic=False, name="drop")
+        return x.replace(values=drop(x.values))
+
+
+class MaxPool(nn.Module):
+    """Ceil-mode max pooling: the last window is clipped at the edge, as in Caffe."""
+
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Ties go to the first maximum of the window in row order, as in Caffe."""
+        k, s, p = self.kernel, self.stride, self.padding
+
+        def apply(values: Any, padding: int) -> Any:
+            return max_pool(values, k, s, padding)
+
+        # After a ReLU the zeros outside an image never win: they are left as they are.
+        fill = 0.0 if x.nonnegative else -jnp.inf
+        out = slide(x, k, s, p, apply=apply, length=pool_size, fill=fill)
+        return out.replace(name=self.name or "", nonnegative=x.nonnegative)
+
+
+class AveragePool(nn.Module):
+    """Mean over every full `kernel` x `kernel` window, stride 1."""
+
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Raises ValueError where the map is smaller than the window."""
+        x, k = whole(x), self.kernel
+        if min(x.shape) < k:
+            raise ValueError(f"{self.name}: {x.name} is {x.shape}, smaller than the {k}x{k} window")
+        total = lax.reduce_window(x.values, 0.0, lax.add, (1, k, k, 1), (1, 1, 1, 1), "VALID")
+        size = None if x.size is None else conv_size(x.size, k, 1, 0)
+        out = FeatureMap(total / k**2, size, x.grid.window(k, 1, 0), 0, self.name or "")
+        return out.masked()
+
+
+class LRN(nn.Module):
+    """Local response normalisation across channels: `x / (k + alpha / n * sum(x ** 2)) ** beta`.
+
+    The sum runs over the `n` channels around each, zero beyond the first and the last.
+
+    Attributes:
+        n: channels in the window, odd.
+        alpha: weight of the mean square.
+        beta: exponent.
+        k: added to the mean square.
+
+    Source: Krizhevsky et al. 2012, section 3.3; BVLC/caffe src/caffe/layers/lrn_layer.cpp, which
+    divides alpha by n; the values are those of bvlc_reference_caffenet.
+    """
+
+    n: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same grid and size; the squares are summed in float32."""
+        half, c = self.n // 2, x.channels
+
+        def normalise(values: Any) -> Any:
+            squares = jnp.square(values.astype(jnp.float32))
+            padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
+            total = sum(padded[..., i : i + c] for i in range(self.n))
+            scale = (self.k + self.alpha / self.n * total) ** -self.beta
+            return values * scale.astype(values.dtype)
+
+        return pointwise(x, normalise).replace(name=self.name or "")
+
+
+class GlobalMean(nn.Module):
+    """The mean over each image's own extent, repeated at every cell."""
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same cells and size; the receptive field is then the whole image."""
+        x = whole(x)
+        total = jnp.sum(x.values, (1, 2), keepdims=True)
+        if x.size is None:
+            cells = jnp.asarray(x.shape[0] * x.shape[1], x.values.dtype)
+        else:
+            cells = jnp.prod(x.size, axis=1)[:, None, None, None].astype(x.values.dtype)
+        values = jnp.broadcast_to(total / cells, x.values.shape)
+        grid = dataclasses.replace(x.grid, field=WHOLE_IMAGE)
+        return x.replace(values=values, grid=grid, name=self.name or "").masked()
+
+
+class Crop(nn.Module):
+    """Cut `shape` cells from `start` on; both follow from the grids (see `overlap`)."""
+
+    start: int
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, size: Any) -> FeatureMap:
+        """`size` is the true size of the result, int32 `(b, 2)`, or None."""
+        (h, w), o = self.shape, self.start
+        values = whole(x).values[:, o : o + h, o : o + w]
+        return FeatureMap(values, size, x.grid.cropped(o), 0, self.name or "").masked()
+
+
+class Sum(nn.Module):
+    """The sum of two maps over the cells that both have."""
+
+    @nn.compact
+    def __call__(self, a: FeatureMap, b: FeatureMap) -> FeatureMap:
+        """Raises ValueError, naming both layers, where the maps do not line up."""
+        shared = overlap(a, b)
+        a = Crop(shared.starts[0], shared.shape, name=f"{a.name}c")(a, shared.size)
+        b = Crop(shared.starts[1], shared.shape, name=f"{b.name}c")(b, shared.size)
+        grid = a.grid if a.grid.field >= b.grid.field else b.grid
+        return FeatureMap(a.values + b.values, shared.size, grid, 0, self.name or "")
+
+
+class Scale(nn.Module):
+    """A fixed factor, as the at-once net's scaled skips.
+
+    Source: shelhamer/fcn.berkeleyvision.org voc-fcn8s-atonce/net.py.
+    """
+
+    factor: float
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The values times the factor."""
+        return pointwise(x, lambda v: v * self.factor).replace(name=self.name or "")
+
+
+def concat(maps: list[FeatureMap]) -> FeatureMap:
+    """Maps on one grid, stacked along the channels.
+
+    Raises:
+        ValueError: the grids or sizes differ; the layers are named.
+    """
+    first = maps[0]
+    for other in maps[1:]:
+        same = (first.grid.stride, first.grid.offset) == (other.grid.stride, other.grid.offset)
+        if not same or first.shape != other.shape:
+            raise ValueError(
+                f"{first.name} {first.shape} and {other.name} {other.shape} lie on different "
+                "grids; only maps of the same stride, offset and size can be stacked"
+            )
+    grid = dataclasses.replace(first.grid, field=max(m.grid.field for m in maps))
+    return stacked(maps).replace(grid=grid)

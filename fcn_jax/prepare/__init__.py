@@ -1,0 +1,1 @@
+"""Data sets before they are read: downloaded, encoded as HHA, or prepared for TFDS."""

@@ -1,0 +1,120 @@
+"""The command line of an experiment: `python -m experiments.NAME`.
+
+The science is in the recipe; the command line says where it runs, and may override plain fields.
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fcn_jax.devices.compiling import use_compile_cache
+from fcn_jax.runs.messages import messages
+from fcn_jax.runs.place import Place
+from fcn_jax.runs.recipe import Recipe, changed_fields, override, plain_fields
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to start.
+
+    Attributes:
+        demo: three stages on generated scenes, in minutes on a CPU; needs no data.
+        coordinator: HOST:PORT of process 0 of several; found by itself on Cloud TPU and SLURM.
+        processes: how many processes make this run, where that is not found.
+        process: which of them this is, from 0 on.
+        debug: show the whole traceback of an error.
+    """
+
+    demo: bool = False
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+    debug: bool = False
+
+
+def main(recipe: Recipe | Callable[..., Recipe]) -> None:
+    """Run a recipe from the command line; the last line of every experiment.
+
+    Args:
+        recipe: a recipe, whose plain fields become options; or the module's function `recipe`,
+            whose parameters do.
+
+    Exits with status 1 and one message where something is missing or wrong.
+    """
+    import tyro
+
+    module = sys.modules["__main__"]
+    name = module.__spec__.name if module.__spec__ else str(Path(sys.argv[0]).resolve())
+    short = name.rpartition(".")[2] if module.__spec__ else Path(name).stem
+    made = not isinstance(recipe, Recipe)
+    options = parameters(recipe) if made else plain_fields(recipe)
+    needed = any(f.default is f.default_factory for f in dataclasses.fields(options))
+    default = {} if needed else {"default_factory": options}
+    arguments = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            ("recipe", Annotated[options, tyro.conf.arg(name="")], dataclasses.field(**default)),
+            ("place", Annotated[Place, tyro.conf.OmitArgPrefixes], dataclasses.field()),
+            ("launch", Annotated[Launch, tyro.conf.OmitArgPrefixes], dataclasses.field()),
+        ],
+        kw_only=True,
+    )
+    args = tyro.cli(arguments, prog=f"python -m {name}", description=module.__doc__)
+    place: Place = args.place
+    launch: Launch = args.launch
+    with messages(launch.debug):
+        use_compile_cache()
+        changes = {} if made else changed_fields(recipe, args.recipe)
+        if launch.demo:
+            from fcn_jax.runs.demo import run_demo
+
+            _check_demo(place, launch, changes)
+            run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
+            return
+        from fcn_jax.devices.processes import join
+
+        join(launch.coordinator, launch.processes, launch.process)
+        given = dataclasses.asdict(args.recipe) if made else {}
+        science = recipe(**given) if made else override(recipe, changes)
+        place = dataclasses.replace(place, workdir=place.workdir or Path("runs") / short)
+        _run(science, place, {"module": name, "arguments": given, "overrides": changes})
+
+
+def _check_demo(place: Place, launch: Launch, changes: dict[str, Any]) -> None:
+    """Raises ValueError where options were given that the demo ignores."""
+    taken = {"demo", "workdir", "threads", "debug"}
+    given = list(changes)
+    for options in (place, launch):
+        default = type(options)()
+        for field in dataclasses.fields(options):
+            if getattr(options, field.name) != getattr(default, field.name):
+                given += [field.name] if field.name not in taken else []
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
+        raise ValueError(f"--demo is the same three stages everywhere, and takes no {names}")
+
+
+def _run(recipe: Recipe, place: Place, origin: dict[str, Any]) -> None:
+    from fcn_jax.data.readers import DataError
+    from fcn_jax.runs.run import run
+
+    try:
+        run(recipe, place, origin=origin)
+    except DataError as error:
+        error.add_note(
+            f"(data: --data {place.data}; `python -m experiments.voc_fcn8s --demo` shows the same "
+            "program at work without data)"
+        )
+        raise
+
+
+def parameters(function: Callable[..., Recipe]) -> Any:
+    """A dataclass type with the parameters of a function, as options of a command line."""
+    fields = []
+    for item in inspect.signature(function).parameters.values():
+        default = {} if item.default is item.empty else {"default": item.default}
+        fields.append((item.name, item.annotation, dataclasses.field(**default)))
+    return dataclasses.make_dataclass("Recipe", fields, frozen=True, kw_only=True)

@@ -1,0 +1,88 @@
+"""Finding a recipe: by its module, by its file, or by the run that it made."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from fcn_jax.moved import new_name
+from fcn_jax.preprocessing import ByInput
+from fcn_jax.runs.recipe import FromRun, FromRuns, Recipe, differences, override
+
+
+def recipe_named(name: str) -> Any:
+    """The recipe of a module (see `import_recipe_module`).
+
+    Raises:
+        ValueError: there is no such module, or it holds none.
+    """
+    recipe = getattr(import_recipe_module(name), "RECIPE", None)
+    if recipe is None:
+        raise ValueError(f"{name} holds no RECIPE; name a recipe such as experiments.voc_fcn8s")
+    return recipe
+
+
+def load_recipe(described: dict[str, Any]) -> Recipe:
+    """The recipe that a run folder's `recipe.json` names, with its overrides.
+
+    Raises:
+        ValueError: the module is not there, or its recipe has changed since.
+    """
+    name = described["module"]
+    module = import_recipe_module(name)
+    given = described.get("arguments")
+    recipe = override(module.recipe(**given) if given else module.RECIPE, described["overrides"])
+    lines = list(differences(described["recipe"], recipe))
+    if lines:
+        raise ValueError(
+            f"{name} has changed since this run was made:\n"
+            + "\n".join(f"  {line}" for line in lines)
+        )
+    return recipe
+
+
+def import_recipe_module(name: str) -> Any:
+    """The module of a recipe, by its name (`experiments.voc_fcn8s`) or its file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name.endswith(".py"):
+        from importlib.util import module_from_spec, spec_from_file_location
+
+        spec = spec_from_file_location(Path(name).stem, name)
+        if spec is None or spec.loader is None or not Path(name).exists():
+            raise ValueError(f"there is no recipe file {name}")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(new_name(name) or name)
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise ValueError(
+                f"there is no module {name}; name a recipe such as experiments.voc_fcn8s, from "
+                "the folder that holds it"
+            ) from None
+        raise
+
+
+def recipe_preprocessing(name: str) -> Any:
+    """What the net of a recipe expects: as its start says, or that of the run it starts from.
+
+    Returns:
+        A preprocessing, or None where all the recipe names is a file, whose own it is.
+    """
+
+    def of_run(run: str) -> Any:
+        beside = Path(name).with_name(f"{run}.py") if name.endswith(".py") else None
+        return recipe_preprocessing(str(beside or ".".join([*name.split(".")[:-1], run])))
+
+    start = recipe_named(name).start
+    if isinstance(start, FromRun):
+        return of_run(start.run)
+    if isinstance(start, FromRuns):
+        return ByInput({stream: of_run(run) for stream, run in start.runs.items()})
+    return start.preprocessing

@@ -1,0 +1,114 @@
+"""Scoring a net on a whole data set, and drawing what it makes of a few examples."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from fcn_jax.data.batching import evaluation_batches, read_ahead
+from fcn_jax.data.canvases import choose_canvases
+from fcn_jax.data.named import each, primary
+from fcn_jax.data.source import Source
+from fcn_jax.devices.mesh import make_mesh, own_part
+from fcn_jax.inference.confusion import evaluate
+from fcn_jax.inference.predictor import Predictor
+from fcn_jax.metrics import FOUR, Scores, score
+from fcn_jax.preprocessing import Inputs
+from fcn_jax.report.palette import class_palette
+from fcn_jax.report.pictures import contact_sheet
+from fcn_jax.runs.recipe import Recipe
+
+
+def evaluate_on(
+    recipe: Recipe,
+    source: Source,
+    variables: Any,
+    preprocessing: Inputs,
+    *,
+    threads: int = 4,
+    mesh: Mesh | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores | dict[str, Scores]:
+    """Scores of a net on a whole data set, one integer confusion matrix for all of it.
+
+    By name, in the data set's order, where there are several labels. Of several processes each
+    reads its own part, and all get the scores of the whole; `mesh` is by default what the batch
+    fits on.
+    """
+    sizes = [source.size(i) for i in range(len(source))]
+    size = recipe.batch_size
+    mesh = mesh or make_mesh(size)
+    batches = evaluation_batches(
+        source,
+        batch_size=size,
+        canvases=choose_canvases(sizes, size),
+        part=own_part(mesh),
+    )
+    read = read_ahead(batches, 0, len(batches), threads=threads)
+    matrices = evaluate(
+        recipe.model,
+        variables,
+        preprocessing,
+        read,
+        source.num_classes,
+        mesh=mesh,
+        progress=None if progress is None else lambda n, _: progress(n, len(batches)),
+    )
+    return each(
+        lambda _, k, matrix: score(matrix, absent=recipe.absent), source.num_classes, matrices
+    )
+
+
+def score_line(scores: Scores | dict[str, Scores], **more: Any) -> dict[str, Any]:
+    """The line of `metrics.jsonl` for an evaluation; of several outputs, the first gives the four.
+
+    Those of the others begin with their name: `geometric_mean_iu`.
+    """
+    line = {**more, **{name: getattr(primary(scores), name) for name in FOUR}}
+    for output, others in list(scores.items())[1:] if isinstance(scores, dict) else ():
+        line |= {f"{output}_{name}": getattr(others, name) for name in FOUR}
+    return line
+
+
+def format_scores(scores: Scores | dict[str, Scores]) -> str:
+    """The scores as a line of text."""
+    if not isinstance(scores, dict):
+        return str(scores)
+    return "; ".join(f"{name}: {each_one}" for name, each_one in scores.items())
+
+
+def draw_examples(
+    recipe: Recipe, source: Source, variables: Any, preprocessing: Inputs, count: int = 4
+) -> np.ndarray:
+    """Image, truth and prediction of a few examples, side by side."""
+    predict = Predictor(recipe.model, variables, preprocessing)
+    picks = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
+    predict.prepare(source.size(int(i)) for i in picks)
+    first = next(iter(source.num_classes)) if isinstance(source.num_classes, Mapping) else None
+    rows = []
+    for example in (source[int(i)] for i in picks):
+        label = predict(example.image)
+        rows.append(
+            (picture(example.image), primary(example.label), label[first] if first else label)
+        )
+    return contact_sheet(
+        rows,
+        ("image", "truth", "prediction"),
+        class_names=primary(source.class_names),
+        palette=class_palette(primary(source.num_classes)),
+    )
+
+
+def picture(image: Any) -> np.ndarray:
+    """What a person looks at: the first input, which is the colour image where there is one."""
+    first = primary(image)
+    if first.shape[-1] == 3:
+        return first
+    depth = first.astype(np.float32) / max(int(first.max()), 1)
+    return np.repeat((255 * depth).astype(np.uint8), 3, axis=-1)
+
+
+def split_name(source: Source) -> str:
+    """The split of a source, or its class where it has none."""
+    return str(getattr(source, "split", None) or type(source).__name__)

@@ -1,0 +1,165 @@
+"""Where a run's parameters and preprocessing come from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from fcn_jax.preprocessing import ByInput, Inputs, Preprocessing, from_description
+from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
+from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.run_folder import RunFolder
+from fcn_jax.training.state import initial_variables, variables_of, zero_variables
+from fcn_jax.weights.surgery import expand_input, transplant
+from fcn_jax.weights.weights_file import load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class StartingPoint:
+    """What a run starts from.
+
+    Attributes:
+        variables: of the recipe's net, before the first step.
+        preprocessing: what those variables expect.
+        source: where they are from, for people.
+    """
+
+    variables: dict[str, Any]
+    preprocessing: Inputs
+    source: str
+
+
+def starting_point(recipe: Recipe, workdir: Path, init: Path | None) -> StartingPoint:
+    """A run's variables before its first step.
+
+    Args:
+        recipe: says what to start from.
+        workdir: the run's folder; earlier stages lie next to it.
+        init: a run's folder or a `.safetensors` file to use instead.
+
+    Raises:
+        ValueError: it is not there (the message says how to make it), or does not fit the net.
+    """
+    start = recipe.start
+    if isinstance(start, FromScratch) and init is None:
+        variables = initial_variables(recipe.model, recipe.seed)
+        return StartingPoint(variables, start.preprocessing, "random")
+    if init is not None:
+        path, (donor, preprocessing) = init, read_variables(init)
+    elif isinstance(start, FromRuns):
+        donor, preprocessing, path = _streams(start, workdir)
+    else:
+        assert isinstance(start, FromWeights | FromRun)
+        path = _find(start, workdir)
+        donor, preprocessing = read_variables(path)
+    keep, expand = (), {}
+    if isinstance(start, FromWeights | FromRun):
+        keep = start.keep
+    if isinstance(start, FromWeights) and not _is_run(path):
+        expand = dict(start.expand)
+        preprocessing = _agreed(start.preprocessing, preprocessing, path)
+    # Every layer is copied or a zero score layer, unless some keep their random start.
+    fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
+    for ours, theirs in expand.items():
+        fresh = expand_input(fresh, donor, layer=ours, source=theirs)
+    variables, report = transplant(fresh, donor, keep=(*keep, *expand))
+    line = f"{path}: {len(report.copied)} layers copied"
+    line += f", new: {', '.join(report.kept)}" if report.kept else ""
+    line += f", left out: {', '.join(report.dropped)}" if report.dropped else ""
+    return StartingPoint(variables, preprocessing, line)
+
+
+def _is_run(path: Path | str) -> bool:
+    return Path(path).suffix != ".safetensors"
+
+
+def _agreed(wanted: Inputs | None, of_the_file: Inputs, path: Path | str) -> Inputs:
+    """The recipe's preprocessing, if the weights can take it.
+
+    Raises:
+        ValueError: colours in another order or on another scale than the first layer learned.
+    """
+    if wanted is None:
+        return of_the_file
+    for part in wanted.inputs.values() if isinstance(wanted, ByInput) else (wanted,):
+        if not isinstance(part, Preprocessing) or not isinstance(of_the_file, Preprocessing):
+            continue
+        if part.channels not in ("HHA", of_the_file.channels) or part.std != of_the_file.std:
+            raise ValueError(
+                f"{path} takes {of_the_file}; the recipe gives it {part}. Only the mean may "
+                "differ: a first layer is made for one order and scale of its channels"
+            )
+    return wanted
+
+
+def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], Inputs, str]:
+    """The variables of earlier runs as those of one `LateFusion`."""
+    params, stats, inputs = {}, {}, {}
+    for name, run in start.runs.items():
+        variables, inputs[name] = run_variables(_run_folder(run, workdir))
+        params[f"streams_{name}"] = variables["params"]
+        if "batch_stats" in variables:
+            stats[f"streams_{name}"] = variables["batch_stats"]
+    merged = {"params": params} | ({"batch_stats": stats} if stats else {})
+    return merged, ByInput(inputs), " and ".join(start.runs.values())
+
+
+def read_variables(path: Path) -> tuple[dict[str, Any], Inputs]:
+    """Variables and preprocessing of a weights file, or of a run's best checkpoint.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    if path.suffix == ".safetensors":
+        variables, about = load_weights(path)
+        return variables, about.preprocessing
+    return run_variables(path)
+
+
+def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], Inputs]:
+    """Variables and preprocessing of a run, at its best step unless another is asked for.
+
+    Raises:
+        ValueError: there is no such run, or it has no such checkpoint.
+    """
+    folder = RunFolder(path)
+    described = folder.described()
+    checkpoints = Checkpoints(path / "checkpoints")
+    try:
+        steps = checkpoints.steps()
+        if not steps:
+            raise ValueError(f"{path} has no checkpoint yet; train it to its first evaluation")
+        best = folder.best_step()
+        chosen = step if step is not None else best if best in steps else steps[-1]
+        if chosen not in steps:
+            raise ValueError(f"{path} has no checkpoint of step {chosen}; it has {steps}")
+        state = checkpoints.restore_as_saved(chosen)
+    finally:
+        checkpoints.close()
+    variables = variables_of(state["learning"], state["frozen"] or {}, state["batch_stats"])
+    return variables, from_description(described["preprocessing"])
+
+
+def _run_folder(run: str, workdir: Path) -> Path:
+    """The folder of an earlier run, next to this one's."""
+    path = workdir.parent / run
+    if not (path / "recipe.json").exists():
+        raise ValueError(
+            f"this recipe starts from the run {run}, and {path} is not there; run "
+            f"`python -m experiments.{run}` first, or pass --init FOLDER of that run"
+        )
+    return path
+
+
+def _find(start: FromWeights | FromRun, workdir: Path) -> Path:
+    """The file or folder that a start names."""
+    if isinstance(start, FromRun):
+        return _run_folder(start.run, workdir)
+    places = [Path("weights"), Path(__file__).resolve().parents[2] / "weights"]
+    for place in places:
+        if (place / start.file).exists():
+            return place / start.file
+    raise ValueError(
+        f"this recipe starts from the weights {start.file}; they are neither in "
+        + " nor in ".join(dict.fromkeys(str(p.absolute()) for p in places))
+        + "; weights/README.md says how to make them, and --init FILE takes them from elsewhere"
+    )

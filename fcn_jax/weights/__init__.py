@@ -1,0 +1,1 @@
+"""Parameters in and out: our file format, surgery between nets, and other formats."""
