@@ -91,19 +91,3 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         weights = {name: file.get_tensor(name) for name in file.keys()}
     images = np.load(folder / "images.npy", allow_pickle=False)[..., ::-1] - MEAN
     return weights, images, np.load(folder / "labels.npy", allow_pickle=False)
-
-
-def prepare(case: Case, folder: Path) -> None:
-    """Writes `images.npy` (uint8 RGB), `labels.npy` and `weights.safetensors`, all from seed 0."""
-    from benchmarks.contestants.ours import make_net, random_variables
-    from fcn_jax.preprocessing import CAFFE
-    from fcn_jax.weights.foreign.export import export
-
-    rng = np.random.default_rng(0)
-    shape = (case.batch, *case.size)
-    np.save(folder / "images.npy", rng.integers(0, 256, (*shape, 3), np.uint8))
-    labels = rng.integers(0, CLASSES, shape, np.uint8)
-    labels[:, ::16] = 255
-    np.save(folder / "labels.npy", labels)
-    net = make_net(case)
-    export(random_variables(net), folder / "weights.safetensors", preprocessing=CAFFE, net=net)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, prepare
+from benchmarks.case import Case
 from benchmarks.turns import forget_host_peak, host_peak, serve
 
 
@@ -62,6 +62,8 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     case, folder = Case.from_json(given["case"]), Path(given["folder"])
     if given["role"] == "files":
+        from benchmarks.prepare import prepare  # imports jax, which other engines should not hold
+
         prepare(case, folder)
     elif given["role"] == "onnx":
         from benchmarks.contestants.in_torch import export_onnx

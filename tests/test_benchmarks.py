@@ -10,9 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import match, peers, report, turns  # noqa: E402
-from benchmarks.case import Case, prepare, read  # noqa: E402
+from benchmarks.case import Case, read  # noqa: E402
 from benchmarks.contestants import loading, ours, plain_flax  # noqa: E402
 from benchmarks.loader import make_files  # noqa: E402
+from benchmarks.prepare import prepare  # noqa: E402
 
 SMALL = {
     "vgg16": Case(width=1 / 32, size=(37, 50)),

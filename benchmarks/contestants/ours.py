@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import fcn_jax as fcn
-from benchmarks.case import CLASSES, MOMENTUM, Case, Program, read
+from benchmarks.case import MOMENTUM, Case, Program, read
+from benchmarks.prepare import make_net
 from fcn_jax.inference.prepack import prepack
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
@@ -17,34 +18,6 @@ from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
 from fcn_jax.weights.foreign.pytorch_fcn import read_pytorch_fcn
 from fcn_jax.weights.surgery import load_blobs
-
-
-def make_net(case: Case) -> fcn.FCN:
-    """The case's net. No dropout: masks of different libraries could not be compared."""
-    fields = {
-        "num_classes": CLASSES,
-        "dtype": {"fp32": jnp.float32, "bf16": jnp.bfloat16}[case.dtype],
-    }
-    if case.trunk == "vgg16":
-        return fcn.FCN8s(trunk=fcn.VGG16(width=case.width, dropout=0.0), **fields)
-    if case.trunk == "squeezenet":
-        return fcn.FCN32s(trunk=fcn.SqueezeNet(dropout=0.0), **fields)
-    trunk = {"alexnet": fcn.AlexNet, "googlenet": fcn.GoogLeNet}[case.trunk]
-    return fcn.FCN32s(trunk=trunk(width=case.width, dropout=0.0), **fields)
-
-
-def random_variables(net: fcn.FCN) -> dict[str, Any]:
-    """He's normal distribution, but small score layers: scores of about one at the start."""
-    rng = np.random.default_rng(0)
-
-    def draw(path: Any, leaf: Any) -> np.ndarray:
-        fan_in = max(np.prod(leaf.shape[:-1]), 1)
-        spread = (2 / fan_in) ** 0.5 if len(leaf.shape) > 1 else 0.1
-        if "score" in jax.tree_util.keystr(path):
-            spread /= 100
-        return rng.standard_normal(leaf.shape, np.float32) * np.float32(spread)
-
-    return jax.tree_util.tree_map_with_path(draw, zero_variables(net))
 
 
 def program(case: Case, folder: Path) -> Program:
