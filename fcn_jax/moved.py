@@ -5,9 +5,10 @@ import importlib.abc
 import importlib.util
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
+from typing import Any
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {
@@ -69,7 +70,7 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports a moved module by its old name, with a DeprecationWarning that says the new one."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The module's spec, where `fullname` is an old name."""
         if new_name(fullname) is None:
