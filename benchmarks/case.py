@@ -1,4 +1,4 @@
-"""What all contestants compute: one net, one batch, one set of random weights."""
+"""The computation of all contestants: one net, one batch, one set of random weights."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 TRUNKS = ("vgg16", "squeezenet", "alexnet", "googlenet")
 CLASSES = 21
-MOMENTUM = 0.99  # Source: TPAMI section 4.2, the heavy learning
+MOMENTUM = 0.99  # Source: TPAMI 2017, section 4.2, heavy learning
 MEAN = np.array([104.00699, 116.66877, 122.67892], np.float32)
 """BGR. Source: shelhamer/fcn.berkeleyvision.org voc_layers.py."""
 
@@ -25,11 +25,11 @@ class Case:
             stride 16).
         size: rows and columns of every image.
         batch: images.
-        train: an update of all parameters rather than the scores.
-        dtype: `fp32` or `bf16`, of the computation; parameters of an update are float32.
-        options: what else the contestant is told, such as `nhwc`.
+        train: whether to run a train step instead of the forward pass.
+        dtype: `fp32` or `bf16`, of the computation; the parameters of a train step are float32.
+        options: of the contestant, such as `nhwc`.
         device: `cpu` or `gpu`.
-        threads: processors that it may use.
+        threads: number of processors to use.
         width: factor on the channels, for tests.
     """
 
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def learning_rate(self) -> float:
-        """Small enough that the first losses of every net fall, large enough that one sees it."""
+        """Small enough for the loss of every net to fall, large enough to see the fall."""
         rows, columns = self.size
         return 1e-7 / (self.width * self.batch * rows * columns)
 
@@ -66,10 +66,10 @@ class Program:
     """A contestant, ready to run.
 
     Attributes:
-        run: dispatches one iteration; what it returns stays on the device.
-        wait: returns when everything that led to `out` is done.
-        result: scores, or the loss of a train step before its update.
-        device_peak: bytes of the accelerator's memory used at most; None on the host.
+        run: starts one iteration; its output stays on the device.
+        wait: returns when this output is computed.
+        result: the scores in this output, or the loss before the update of a train step.
+        device_peak: peak memory of the accelerator in bytes; None on the host.
         channels_first: whether the scores are (b, k, h, w).
     """
 
@@ -81,11 +81,11 @@ class Program:
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """What `prepare` wrote.
+    """Reads the files of `prepare`.
 
     Returns:
         Weights by PyTorch's names, float32 (out, in, rows, columns); images, float32 (b, h, w, 3),
-        BGR less the mean; labels, uint8 (b, h, w), 255 = ignored.
+        BGR minus the mean; labels, uint8 (b, h, w), 255 = ignored.
     """
     with safe_open(folder / "weights.safetensors", framework="numpy") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}

@@ -1,6 +1,6 @@
 """One contestant in its own process: `python -m benchmarks.contestant JSON`; see peers.py.
 
-The role `files` writes what all others read, and `onnx` the net for engines.
+The role `files` writes the files of all contestants, and `onnx` the net for engines.
 """
 
 import importlib
@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case
-from benchmarks.turns import forget_host_peak, host_peak, serve
+from benchmarks.turns import host_peak, reset_host_peak, serve
 
 
 def make(name: str, library: str, case: Case, folder: Path, iterations: int) -> Callable:
-    """The contestant as a function from a word to an answer.
+    """The contestant as a function that answers requests.
 
-    "ready" runs it for the check and answers `peak`, bytes of setting up, compiling and the first
-    iterations; the scores are written to `NAME.npy`, the losses before three updates are answered.
-    "go" answers the seconds of one iteration, "memory" the bytes since it was ready.
+    "ready" runs it for the check: it writes the scores to `NAME.npy`, or answers the losses before
+    three updates. The answer has the seconds of the setup and `peak`, the bytes of setup,
+    compilation and first iterations. "go" answers the seconds of one iteration, "memory" the peak
+    bytes since "ready".
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     program = importlib.import_module(f"benchmarks.contestants.{library}").program(case, folder)
 
     def iterate(times: int) -> Any:
@@ -39,30 +40,30 @@ def make(name: str, library: str, case: Case, folder: Path, iterations: int) -> 
             scores = results[0]
             scores = scores.transpose(0, 2, 3, 1) if program.channels_first else scores
             np.save(folder / f"{name}.npy", scores, allow_pickle=False)
-        answer = {"peak": host_peak(), "setup": time.monotonic() - begun}
-        forget_host_peak()
+        answer = {"peak": host_peak(), "setup": time.monotonic() - start}
+        reset_host_peak()
         return answer | ({"losses": [float(r) for r in results]} if case.train else {})
 
     def go() -> dict[str, Any]:
         if iterations > 1:
-            iterate(1)  # an accelerator's clocks and queues
-        begun, busy = time.perf_counter(), time.process_time()
+            iterate(1)  # warms up an accelerator
+        start, cpu_start = time.perf_counter(), time.process_time()
         iterate(iterations)
-        seconds = (time.perf_counter() - begun) / iterations
-        return {"seconds": seconds, "cpu": (time.process_time() - busy) / iterations}
+        seconds = (time.perf_counter() - start) / iterations
+        return {"seconds": seconds, "cpu": (time.process_time() - cpu_start) / iterations}
 
     def memory() -> dict[str, Any]:
         device = program.device_peak
         return {"peak": host_peak(), "device": device() if device else None}
 
-    return lambda word: {"ready": ready, "go": go, "memory": memory}[word]()
+    return lambda request: {"ready": ready, "go": go, "memory": memory}[request]()
 
 
 def main() -> None:
     given = json.loads(sys.argv[1])
     case, folder = Case.from_json(given["case"]), Path(given["folder"])
     if given["role"] == "files":
-        from benchmarks.prepare import prepare  # imports jax, which other engines should not hold
+        from benchmarks.prepare import prepare  # imports jax, which other engines do not need
 
         prepare(case, folder)
     elif given["role"] == "onnx":

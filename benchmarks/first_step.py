@@ -1,7 +1,7 @@
 """Runs a module up to its first train step: `python -m benchmarks.first_step MODULE ARGUMENTS`.
 
-The program is that of `python -m MODULE ARGUMENTS`, unchanged; once the first step's result is
-there, the process ends with the status `DONE`.
+This is the program of `python -m MODULE ARGUMENTS`, except that the process ends with the status
+`DONE` after the first step.
 """
 
 import os

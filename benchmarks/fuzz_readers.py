@@ -1,10 +1,10 @@
-"""Damage files of weights at random and read them: one clear error, little memory, no crash.
+"""Damages weight files at random and reads them: expects one clear error and little memory.
 
     python benchmarks/fuzz_readers.py --files 50000
 
-Small sound files of every format are mutated (bits, bytes, lengths, cuts, repetitions, pieces of
-other files), where a checksum would catch it before it is taken; each reader must answer with
-arrays that can be used, or with a ValueError that names the file.
+Small valid files of every format are mutated (bits, bytes, lengths, cuts, repetitions, pieces of
+other files); in formats with checksums the content is mutated before its checksum is computed. Each
+reader must give usable arrays or raise a ValueError that names the file.
 """
 
 import argparse
@@ -32,18 +32,18 @@ import foreign_files  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from fcn_jax.weights.foreign.caffe import read_exported  # noqa: E402
 from fcn_jax.weights.foreign.caffemodel import read_caffemodel  # noqa: E402
-from fcn_jax.weights.foreign.imported import read_npz  # noqa: E402
+from fcn_jax.weights.foreign.npz import read_npz  # noqa: E402
 from fcn_jax.weights.foreign.pth import read_pth  # noqa: E402
 from fcn_jax.weights.weights_file import load_weights  # noqa: E402
 
 MOST_MEMORY = 64 << 20
-"""Bytes that reading one damaged file, of some kilobytes, may take at most."""
+"""Upper bound on the bytes for reading one damaged file of some kilobytes."""
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
 
 
 def samples() -> dict[str, tuple[Callable, str, list[bytes], Callable]]:
-    """By name: the reader, the suffix, sound contents, and what makes a file of a content."""
+    """By name: the reader, the suffix, valid contents, and a function from content to file."""
     rng = np.random.default_rng(0)
     arrays = {"conv1.weight": rng.normal(size=(2, 3, 2, 2)), "conv1.bias": rng.normal(size=2)}
     arrays = {name: a.astype(np.float32) for name, a in arrays.items()}
@@ -96,7 +96,7 @@ def samples() -> dict[str, tuple[Callable, str, list[bytes], Callable]]:
 
 
 def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """The content with one to eight things done to it."""
+    """The content after one to eight random changes."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):
         at = rng.randrange(len(data) + 1)
@@ -121,15 +121,15 @@ def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
             data[at : at + length] = foreign_files.varint(rng.choice(EXTREMES))
         elif kind == 7:
             other = rng.choice(others)
-            begin = rng.randrange(len(other) + 1)
-            data[at : at + length] = other[begin : begin + rng.randrange(1, 65)]
+            start = rng.randrange(len(other) + 1)
+            data[at : at + length] = other[start : start + rng.randrange(1, 65)]
         else:
             data[at:at] = rng.randbytes(length)
     return bytes(data)
 
 
 def use(value: object) -> Iterator[float]:
-    """Touches every number of what a reader gave."""
+    """Sums every array that a reader gave, so that all of it is read."""
     if isinstance(value, dict | list | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             yield from use(item)
@@ -139,11 +139,11 @@ def use(value: object) -> Iterator[float]:
 
 
 def fuzz(files: int, seed: int, folder: Path) -> collections.Counter[str]:
-    """Reads damaged files; how many of each kind were refused, and how many were still sound.
+    """Reads damaged files and counts, for each kind, how many were read and how many refused.
 
     Raises:
-        AssertionError: a file was refused without its name, or took too much memory.
-        Exception: whatever else than a ValueError a reader raised; `folder` holds the file.
+        AssertionError: an error does not name its file, or a file took too much memory.
+        Exception: any error of a reader that is not a ValueError; `folder` holds the file.
     """
     rng = random.Random(seed)
     kinds = samples()
@@ -153,7 +153,7 @@ def fuzz(files: int, seed: int, folder: Path) -> collections.Counter[str]:
     for i in range(files):
         name, (read, suffix, contents, made) = list(kinds.items())[i % len(kinds)]
         path = folder / f"damaged{suffix}"
-        path.unlink(missing_ok=True)  # the last one may still be mapped
+        path.unlink(missing_ok=True)  # the last one may still be memory-mapped
         path.write_bytes(made(mutated(rng.choice(contents), everything, rng)))
         tracemalloc.reset_peak()
         try:
@@ -173,14 +173,14 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    begun = time.process_time()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz_"))  # stays where a reader fails
+    start = time.process_time()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz_"))  # kept if a reader fails
     counts = fuzz(args.files, args.seed, folder)
     shutil.rmtree(folder)
     for line, count in sorted(counts.items()):
         print(f"{count:8d}  {line}")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"{args.files} files in {time.process_time() - begun:.0f} s, {memory} MiB at most")
+    print(f"{args.files} files in {time.process_time() - start:.0f} s, {memory} MiB at most")
 
 
 if __name__ == "__main__":

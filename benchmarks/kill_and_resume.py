@@ -1,10 +1,10 @@
-"""Kill a run again and again; it must end in the bits of one that was never disturbed.
+"""Kills a run many times; its result must be bit-exactly that of an undisturbed run.
 
     python benchmarks/kill_and_resume.py --kills 20
 
-Trains `tests/tiny_recipe.py` once without disturbance, then once killed by SIGKILL at random
-moments (while importing, compiling, training, evaluating, saving) and started again each time, and
-compares every array of the last checkpoints and every line of metrics.jsonl.
+Trains `tests/tiny_recipe.py` once undisturbed. Then kills a second run by SIGKILL at random moments
+(while importing, compiling, training, evaluating, saving) and starts it again each time. Compares
+every array of the last checkpoints and every line of metrics.jsonl.
 """
 
 import argparse
@@ -45,9 +45,9 @@ def last_state(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """What differs between two finished runs, to the bit."""
+    """Arrays and files that are not bit-exactly the same in two finished runs."""
     left, right = last_state(a), last_state(b)
-    wrong = [f"{key} is only in one" for key in left.keys() ^ right.keys()]
+    wrong = [f"{key} is in one run only" for key in left.keys() ^ right.keys()]
     wrong += [
         key for key in left.keys() & right.keys() if left[key].tobytes() != right[key].tobytes()
     ]
@@ -65,9 +65,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         finish(start(whole))
-        begun = time.monotonic()
-        finish(start(broken))  # programs are in the compile cache now: how long a run takes
-        length = time.monotonic() - begun
+        started = time.monotonic()
+        finish(start(broken))  # all programs are in the compile cache by now
+        length = time.monotonic() - started
         print(f"a run takes {length:.1f} s; two undisturbed runs: {differences(whole, broken)}")
         killed = rounds = 0
         while killed < args.kills:
@@ -92,7 +92,7 @@ def main() -> None:
             print(f"round {rounds}: killed after step {', '.join(where)}; differences: {wrong}")
             if wrong:
                 sys.exit(1)
-        print(f"{killed} kills, every resumed run identical to the undisturbed one")
+        print(f"{killed} kills; every resumed run is identical to the undisturbed one")
 
 
 if __name__ == "__main__":

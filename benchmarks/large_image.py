@@ -1,11 +1,11 @@
-"""Predict images that grow, by tiles: memory stays, and time is in proportion to the pixels.
+"""Predicts images of growing size by tiles: constant memory, time proportional to the pixels.
 
-    python benchmarks/large_image.py                   # 2,500 to 20,000 pixels to a side
+    python benchmarks/large_image.py                   # 2,500 to 20,000 pixels per side
     python benchmarks/large_image.py --size 3000 --tile 1024
 
-For each size an image is made and written as a PNG, some rows at a time, and predicted from file to
-file by FCN-8s on SqueezeNet with random parameters. Each runs in a process of its own, whose peak
-memory is printed; the net is compiled before the clock starts.
+For each size an image is generated and written as a PNG, some rows at a time, and predicted from
+file to file by FCN-8s on SqueezeNet with random parameters. Each size has its own process, whose
+peak memory is printed; the net is compiled before the clock starts.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from fcn_jax.inference.tiling import TiledPredictor
 from fcn_jax.preprocessing import CAFFE
 
 CLASSES = 21
-ROWS = 256  # written at a time
+ROWS = 256  # per write
 
 
 def picture(size: int) -> Iterator[np.ndarray]:
@@ -54,7 +54,7 @@ def predictor(tile: int | str) -> TiledPredictor:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in MB."""
+    """Peak memory of this process in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -67,13 +67,13 @@ def measure(size: int, tile: int | str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         image, label = Path(folder) / "image.png", Path(folder) / "label.png"
         write_strips(image, (size, size), picture(size))
-        begun = time.monotonic()
+        start = time.monotonic()
         predict.predict_file(image, label)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
     print(
         f"{size:>6} x {size:<6} tile {predict.tile}  {seconds:8.1f} s  "
         f"{size**2 / seconds / 1e6:6.3f} Mpx/s  peak {peak():6.0f} MB, "
-        f"{compiled:.0f} MB of it before the image",
+        f"{compiled:.0f} MB before the image",
         flush=True,
     )
 

@@ -1,13 +1,13 @@
-"""Images per second from files: our reading ahead beside PyTorch's DataLoader, in turns.
+"""Images per second from files: our read-ahead and PyTorch's DataLoader, in turns.
 
     python -m benchmarks.loader                         # single images as they are
     python -m benchmarks.loader --batch 8 --augment --workers 0,2,4 --out loader.md
 
-JPEGs of 375x500, 94 kB each as of a photograph, and label PNGs are made in a temporary folder. Both
-sides read them with Pillow and, with `--augment`, do to them what `Augment` does; what differs is
-who runs that when: threads that Grain drives, or worker processes. A turn is one pass over all
-files, begun with nothing read. Before it, every contestant shows the sums of all pixels and labels,
-as they are on disk; who has others is not timed.
+JPEGs of 375x500 with the 94 kB of a photograph, and label PNGs, are made in a temporary folder.
+Both libraries read them with Pillow and, with `--augment`, apply `Augment`. They differ in what
+runs this work: Grain's threads, or worker processes. A turn is one pass over all files, from the
+first read to the last. Before that, every contestant gives the sums of all pixels and labels as
+they are on disk; it is not timed if its sums differ from the first contestant's.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Report, machine
-from benchmarks.turns import Contestant, Left, Quartiles, ratios, take_turns
+from benchmarks.turns import Contestant, Excluded, Quartiles, ratios, take_turns
 
 SIZE = (375, 500)
 MODULE = "benchmarks.contestants.loading"
@@ -31,7 +31,7 @@ MODULE = "benchmarks.contestants.loading"
 def make_files(folder: Path, count: int, size: tuple[int, int] = SIZE) -> int:
     """Writes `images/*.jpg` and `labels/*.png`; returns the mean bytes of a JPEG.
 
-    The images are noise on every scale, with the smaller amplitude the finer, as in photographs.
+    The images are noise on four scales, which compresses roughly as photographs do.
     """
     rng = np.random.default_rng(0)
     h, w = size
@@ -53,31 +53,31 @@ def make_files(folder: Path, count: int, size: tuple[int, int] = SIZE) -> int:
 
 
 def contestants(args: argparse.Namespace, folder: str) -> Iterator[Contestant | str]:
-    """Everybody who is to take part, or why one is not."""
+    """Each contestant, or the reason why it cannot take part."""
     sums = None
-    told = {"folder": folder, "batch": args.batch, "augment": args.augment}
+    shared = {"folder": folder, "batch": args.batch, "augment": args.augment}
     for workers in map(int, args.workers.split(",")):
         for library, kind in (("fcn_jax", "threads"), ("torch", "processes")):
             own = json.dumps(
-                {**told, "library": library, "workers": workers, "processors": args.threads}
+                {**shared, "library": library, "workers": workers, "processors": args.threads}
             )
             env = {"JAX_PLATFORMS": "cpu"}
             name = f"{library}, {workers} {kind}"
             try:
                 made = Contestant(name, MODULE, own, threads=args.threads, env=env)
-            except Left as reason:
+            except Excluded as reason:
                 yield str(reason)
                 continue
             sums = sums or made.ready["sums"]
             if made.ready["sums"] != sums:
                 made.close()
-                yield f"{name}: reads other pixels than the first"
+                yield f"{name}: its pixels differ from the first contestant's"
                 continue
             yield made
 
 
-def report(args: argparse.Namespace, took_part: list[Contestant], left: list[str]) -> Report:
-    """The table; the first contestant is the one to compare with."""
+def report(args: argparse.Namespace, took_part: list[Contestant], not_timed: list[str]) -> Report:
+    """The table; the others are compared with the first contestant."""
 
     def per_second(contestant: Contestant) -> Quartiles:
         return Quartiles.of([args.files / turn["seconds"] for turn in contestant.turns])
@@ -86,10 +86,10 @@ def report(args: argparse.Namespace, took_part: list[Contestant], left: list[str
     return Report(
         title=f"images per second, {SIZE[0]}x{SIZE[1]}, batch {args.batch}, {kind}",
         about=[
-            f"{args.threads} processors; {args.rounds} rounds in turns of {args.files} images;"
+            f"{args.threads} processors; {args.rounds} rounds of turns of {args.files} images;"
             " median (first and third quartile)",
             *machine(),
-            *(f"not timed: {reason}" for reason in left),
+            *(f"not timed: {reason}" for reason in not_timed),
         ],
         columns=("", "images/s", f"time over {took_part[0].name}"),
         rows=[[c.name, str(per_second(c)), str(ratios(c, took_part[0]))] for c in took_part],
@@ -105,13 +105,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--augment", action="store_true", help="scale, crop, mirror, recolour")
-    parser.add_argument("--workers", default="0,2,4", help="threads, or worker processes")
+    parser.add_argument("--workers", default="0,2,4", help="threads or worker processes")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processors")
     parser.add_argument("--out", type=Path, help="FILE.md; FILE.json has every turn")
     args = parser.parse_args()
     if args.files % args.batch:
-        parser.error(f"--files: a multiple of {args.batch}, the batch; found {args.files}")
+        parser.error(f"--files: expected a multiple of --batch {args.batch}, found {args.files}")
     return args
 
 
@@ -120,14 +120,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         size = make_files(Path(folder), args.files)
         print(f"{args.files} JPEGs of {size / 1000:.0f} kB on average")
-        took_part, left = [], []
+        took_part, not_timed = [], []
         for contestant in contestants(args, folder):
             if isinstance(contestant, str):
-                left.append(contestant)
+                not_timed.append(contestant)
             else:
                 took_part.append(stack.enter_context(contestant))
         take_turns(took_part, args.rounds)
-    made = report(args, took_part, left)
+    made = report(args, took_part, not_timed)
     made.show()
     if args.out:
         made.write(args.out)

@@ -1,4 +1,4 @@
-"""A match: who takes part, who computes the same as the first, and what their turns come to."""
+"""Compares contestants: runs them, checks their results, and summarises their turns."""
 
 import contextlib
 import dataclasses
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import TRUNKS, Case
-from benchmarks.turns import ROOT, Contestant, Left, Quartiles, last_line, ratios, take_turns
+from benchmarks.turns import ROOT, Contestant, Excluded, Quartiles, last_line, ratios, take_turns
 
 MODULE = "benchmarks.contestant"
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
-"""Of the largest score, or of the first loss. bfloat16 keeps 8 bits of each of 16 layers."""
-FALL = 2e-3
-"""Share of the first loss that two updates must take away: twenty times what may differ."""
+"""Relative to the largest score or the first loss. bfloat16 has 8 bits, over 16 layers."""
+MIN_FALL = 2e-3
+"""Smallest relative fall of the loss over two updates: 20 times the tolerance of float32."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """Who takes part: a module of `benchmarks.contestants`, and what it is told.
+    """A possible contestant: a module of `benchmarks.contestants` and its options.
 
     Attributes:
         library: the module's name.
@@ -60,17 +60,17 @@ PEERS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a contestant.
+    """The result of a contestant.
 
     Attributes:
         seconds: of one iteration.
-        ratio: its seconds over the first contestant's, within each round.
-        difference: from the first contestant, of the largest score or of the first loss.
-        peak: bytes of its process at most from start to end.
-        peak_in_turns: since everything was set up and compiled, where the system can tell.
-        device_peak: bytes of the accelerator's memory; None on the host.
-        idle: processor time that it took while others ran, over theirs.
-        turns: everything it said.
+        ratio: its seconds over the first contestant's in the same round.
+        difference: from the first contestant, relative to the largest score or the first loss.
+        peak: peak memory of its process in bytes.
+        peak_in_turns: the same after setup and compilation, where the system can measure it.
+        device_peak: peak memory of the accelerator in bytes; None on the host.
+        idle: processor time used while others ran, over the first contestant's time.
+        turns: its answers.
     """
 
     seconds: Quartiles
@@ -86,15 +86,15 @@ class Outcome:
 def compare(
     case: Case, names: Sequence[str], folder: Path, *, rounds: int, alive: int, iterations: int
 ) -> dict[str, Outcome | str]:
-    """Lets everybody check in and take turns, at most `alive` processes at a time.
+    """Checks all contestants and lets them take turns, at most `alive` processes at a time.
 
-    The first contestant takes part in every group, and is the one to compare with.
+    The first contestant takes part in every group; the others are compared with it.
 
     Returns:
-        Outcomes by name, or the reason why one was not timed.
+        By name: the outcome, or the reason why the contestant was not timed.
 
     Raises:
-        Left: the first contestant cannot take part.
+        Excluded: the first contestant cannot take part.
     """
 
     def start(name: str) -> Contestant:
@@ -117,7 +117,7 @@ def compare(
                     try:
                         contestant = stack.enter_context(start(name))
                         check(case, base, contestant, folder)
-                    except Left as reason:
+                    except Excluded as reason:
                         outcomes[name] = str(reason)
                         continue
                     group.append(contestant)
@@ -130,19 +130,21 @@ def compare(
 
 
 def check(case: Case, base: Contestant, other: Contestant, folder: Path) -> None:
-    """Raises Left where a contestant computes something else than the first one."""
+    """Raises Excluded if a contestant's results differ from the first one's."""
     tolerance = max(TOLERANCE[PEERS[c.name].dtype] for c in (base, other))
     differs = difference(case, base, other, folder)
     if not differs <= tolerance:
-        raise Left(f"{other.name}: differs from {base.name} by {differs:.1e}, over {tolerance:.0e}")
+        raise Excluded(
+            f"{other.name}: differs from {base.name} by {differs:.1e}, over {tolerance:.0e}"
+        )
 
 
 def difference(case: Case, base: Contestant, other: Contestant, folder: Path) -> float:
     """Largest difference of the scores over the largest score; of three losses over the first."""
     if case.train:
         ours, theirs = (np.array(c.ready["losses"]) for c in (base, other))
-        if not ours[2] < (1 - FALL) * ours[0]:
-            raise Left(f"{base.name}: the losses {ours} do not fall, and would show nothing")
+        if not ours[2] < (1 - MIN_FALL) * ours[0]:
+            raise Excluded(f"{base.name}: the losses {ours} do not fall; cannot compare them")
         return float(np.abs(ours - theirs).max() / ours[0])
     ours, theirs = (np.load(folder / f"{c.name}.npy", allow_pickle=False) for c in (base, other))
     if ours.shape != theirs.shape:
@@ -151,7 +153,7 @@ def difference(case: Case, base: Contestant, other: Contestant, folder: Path) ->
 
 
 def outcome(case: Case, base: Contestant, own: Contestant, folder: Path) -> Outcome:
-    """What a contestant's turns so far come to."""
+    """The result of a contestant's turns so far."""
     memory = own.ask("memory")
     rounds = min(len(own.turns), len(base.turns))
     theirs = sum(turn["seconds"] for turn in base.turns[-rounds:])
@@ -168,23 +170,23 @@ def outcome(case: Case, base: Contestant, own: Contestant, folder: Path) -> Outc
 
 
 def arguments(role: str, case: Case, folder: Path, **more: Any) -> str:
-    """What `benchmarks.contestant` is told."""
+    """The command line of `benchmarks.contestant`."""
     return json.dumps({"role": role, "case": case.to_json(), "folder": str(folder), **more})
 
 
 def run_role(role: str, case: Case, folder: Path) -> None:
-    """Raises Left where files could not be made."""
+    """Runs a role of `benchmarks.contestant`; raises Excluded if it fails."""
     command = [sys.executable, "-m", MODULE, arguments(role, case, folder)]
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
-        raise Left(f"{role}: {last_line(done.stderr)}")
+        raise Excluded(f"{role}: {last_line(done.stderr)}")
 
 
 def platform(case: Case) -> dict[str, str]:
-    """Environment: where JAX computes, and that nobody takes what the others need."""
+    """Environment variables: JAX's device, and that no process holds memory or threads."""
     return {
         "JAX_PLATFORMS": "cuda" if case.device == "gpu" else "cpu",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # otherwise a pool of processes that stays
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # more would stay as a pool of processes
     }

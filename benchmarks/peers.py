@@ -1,16 +1,16 @@
-"""fcn_jax beside its peers: the same net, weights and batch, in turns; seconds, ratios, memory.
+"""Compares fcn_jax with other libraries on one net, its weights and a batch: time and memory.
 
     python -m benchmarks.peers                      # FCN-8s VGG16, 375x500, the forward pass
     python -m benchmarks.peers --train --size 500x500 --rounds 15 --out train.md
     python -m benchmarks.peers --trunk squeezenet --only fcn_jax,torch,torch-nhwc
     python -m benchmarks.peers --device gpu --batch 8 --train
 
-Needs `pip install -e '.[benchmarks]'`; a peer that is not installed is left out, and said to be.
-Each contestant runs in a process of its own on the same processors, one at a time (`turns.py`).
-Before it is timed it shows its scores, or its losses over three updates; one that differs from the
-first contestant by more than the tolerance is not timed. Dropout is off, since masks of different
-libraries could not be compared; a train step is the sum over pixels, 255 ignored, and SGD with
-momentum 0.99.
+Needs `pip install -e '.[benchmarks]'`; libraries that are not installed are listed as not timed.
+Each contestant has its own process; they run one at a time on the same processors (`turns.py`).
+First it gives its scores, or its losses over three updates; if these differ from the first
+contestant's by more than the tolerance, it is not timed. Dropout is off, since its masks differ
+between libraries. A train step is the loss summed over pixels (255 = ignored) and SGD with momentum
+0.99.
 """
 
 import argparse
@@ -23,23 +23,23 @@ from pathlib import Path
 from benchmarks.case import TRUNKS, Case
 from benchmarks.match import PEERS, Outcome, compare
 from benchmarks.report import Report, machine
-from benchmarks.turns import Left
+from benchmarks.turns import Excluded
 
 
 def invited(case: Case, dtype: str) -> list[str]:
-    """Names of those who can take part in the case."""
+    """Names of the contestants that can run the case."""
     return [
         name
         for name, peer in PEERS.items()
         if case.trunk in peer.trunks
         and (peer.trains or not case.train)
         and (peer.gpu or case.device == "cpu")
-        and (dtype in (peer.dtype, "both") or name == "fcn_jax")  # always there to compare with
+        and (dtype in (peer.dtype, "both") or name == "fcn_jax")  # to compare with
     ]
 
 
 def report(case: Case, outcomes: dict[str, Outcome | str], rounds: int) -> Report:
-    """The table, with those who were not timed at its end."""
+    """The table; those that were not timed are listed below it."""
     base = next(iter(outcomes))
     timed = {name: o for name, o in outcomes.items() if isinstance(o, Outcome)}
     memory = ("GB on the device",) if case.device == "gpu" else ("GB in turns", "GB in all")
@@ -51,10 +51,10 @@ def report(case: Case, outcomes: dict[str, Outcome | str], rounds: int) -> Repor
 
     spinning = [f"{name} {o.idle:.0%}" for name, o in timed.items() if o.idle > 0.02]
     about = [
-        f"{case.threads} processors; {rounds} rounds in turns; median (first and third quartile)",
-        "differs: from the first row, of the largest score"
+        f"{case.threads} processors; {rounds} rounds of turns; median (first and third quartile)",
+        "differs: from the first row, relative to the largest score"
         if not case.train
-        else "differs: from the first row over three updates, of the first loss",
+        else "differs: from the first row over three updates, relative to the first loss",
         *machine(),
         *(f"not timed: {reason}" for reason in outcomes.values() if isinstance(reason, str)),
         *([f"busy while others ran: {', '.join(spinning)}"] if spinning else []),
@@ -77,7 +77,7 @@ def report(case: Case, outcomes: dict[str, Outcome | str], rounds: int) -> Repor
 
 
 def size(text: str) -> tuple[int, int]:
-    """`375x500` as rows and columns."""
+    """Rows and columns from `375x500`."""
     rows, columns = map(int, text.split("x"))
     return rows, columns
 
@@ -90,14 +90,14 @@ def parsed() -> tuple[Case, list[str], argparse.Namespace]:
     parser.add_argument("--trunk", choices=TRUNKS, default="vgg16")
     parser.add_argument("--size", type=size, default="375x500", help="rows x columns")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--train", action="store_true", help="an update, not the scores")
+    parser.add_argument("--train", action="store_true", help="time a train step")
     parser.add_argument("--dtype", choices=("fp32", "bf16", "both"), default="both")
-    parser.add_argument("--only", help="names with commas; the first is the one to compare with")
+    parser.add_argument("--only", help="names with commas; others are compared with the first")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="processors")
-    parser.add_argument("--alive", type=int, default=5, help="processes in memory at a time")
+    parser.add_argument("--alive", type=int, default=5, help="processes at a time")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--iterations", type=int, help="a turn's; 1, on a GPU 20")
+    parser.add_argument("--iterations", type=int, help="per turn; default 1, on a GPU 20")
     parser.add_argument("--out", type=Path, help="FILE.md; FILE.json has every turn")
     args = parser.parse_args()
     fields = ("trunk", "size", "batch", "train", "device", "threads")
@@ -105,20 +105,20 @@ def parsed() -> tuple[Case, list[str], argparse.Namespace]:
     possible = invited(case, "both")
     names = args.only.split(",") if args.only else invited(case, args.dtype)
     if unknown := [name for name in names if name not in possible]:
-        parser.error(f"--only: {', '.join(unknown)} not among {', '.join(possible)}")
+        parser.error(f"--only: found {', '.join(unknown)}, expected some of {', '.join(possible)}")
     if args.alive < 2:
-        parser.error("--alive: at least 2, the first contestant and another")
+        parser.error("--alive: expected at least 2, the first contestant and another")
     args.iterations = args.iterations or (20 if case.device == "gpu" else 1)
     return case, names, args
 
 
 def main() -> None:
     case, names, args = parsed()
-    how = {name: getattr(args, name) for name in ("rounds", "alive", "iterations")}
+    options = {name: getattr(args, name) for name in ("rounds", "alive", "iterations")}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            outcomes = compare(case, names, Path(folder), **how)
-        except Left as reason:
+            outcomes = compare(case, names, Path(folder), **options)
+        except Excluded as reason:
             sys.exit(f"error: {reason}")
     made = report(case, outcomes, args.rounds)
     made.show()

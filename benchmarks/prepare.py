@@ -1,4 +1,4 @@
-"""What is written once for all contestants: images, labels and random weights."""
+"""Writes the files that all contestants read: images, labels and random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fcn_jax.weights.foreign.export import export
 
 
 def make_net(case: Case) -> fcn.FCN:
-    """The case's net. No dropout: masks of different libraries could not be compared."""
+    """The case's net, without dropout, since its masks differ between libraries."""
     fields = {
         "num_classes": CLASSES,
         "dtype": {"fp32": jnp.float32, "bf16": jnp.bfloat16}[case.dtype],
@@ -29,7 +29,7 @@ def make_net(case: Case) -> fcn.FCN:
 
 
 def random_variables(net: fcn.FCN) -> dict[str, Any]:
-    """He's normal distribution, but small score layers: scores of about one at the start."""
+    """He's normal distribution; score layers are 100 times smaller, for scores of about 1."""
     rng = np.random.default_rng(0)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
@@ -43,7 +43,7 @@ def random_variables(net: fcn.FCN) -> dict[str, Any]:
 
 
 def prepare(case: Case, folder: Path) -> None:
-    """Writes `images.npy` (uint8 RGB), `labels.npy` and `weights.safetensors`, all from seed 0."""
+    """Writes `images.npy` (uint8 RGB), `labels.npy` and `weights.safetensors` from seed 0."""
     rng = np.random.default_rng(0)
     shape = (case.batch, *case.size)
     np.save(folder / "images.npy", rng.integers(0, 256, (*shape, 3), np.uint8))

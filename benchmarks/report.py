@@ -1,5 +1,6 @@
-"""What a benchmark prints and writes: the machine, a table, and every single turn."""
+"""The report of a benchmark: a table, the machine, and every turn."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -20,14 +21,14 @@ UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "neon")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """A table and what is needed to believe it.
+    """A table and how its numbers were measured.
 
     Attributes:
         title: what was measured.
         about: lines on how and where.
         columns: headings; the first column names the contestant.
         rows: cells as text.
-        raw: everything that was measured, for the JSON file.
+        raw: all measurements, for the JSON file.
     """
 
     title: str
@@ -52,7 +53,7 @@ class Report:
             console.print(line, highlight=False, markup=False)
 
     def write(self, path: Path) -> None:
-        """Writes Markdown to `path`, and every turn to the `.json` beside it."""
+        """Writes the table as Markdown to `path`, and `raw` to the `.json` beside it."""
         lines = [
             f"**{self.title}**",
             "",
@@ -66,7 +67,7 @@ class Report:
         write_atomically(path, lambda part: part.write_text(text))
         content = json.dumps({"title": self.title, "about": self.about, **self.raw}, indent=1)
         write_atomically(path.with_suffix(".json"), lambda part: part.write_text(content))
-        print(f"{path} and {path.with_suffix('.json')} are written")
+        print(f"wrote {path} and {path.with_suffix('.json')}")
 
 
 def machine() -> list[str]:
@@ -92,10 +93,8 @@ def _processor() -> str:
 def _versions() -> list[str]:
     found = []
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -1,9 +1,9 @@
-"""What row tiles of the scores save: time and memory of a loss and its gradient, and of a step.
+"""Time and memory of a loss and its gradient, with and without row tiles of the scores.
 
     python benchmarks/scores_memory.py [--net]
 
-Without `--net`, the last upsampling, crop, softmax loss and their gradient alone, run in turns.
-With it, the temporary memory of FCN-8s VGG16's loss and gradient, compiled and not run.
+Without `--net`: runs only the last upsampling, crop, softmax loss and their gradient, in turns.
+With it: compiles the loss and gradient of FCN-8s VGG16 and prints their temporary memory.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZE, CLASSES, TURNS = (512, 512), (21, 150), 7
 
 
 def programs(classes: int) -> dict[str, Any]:
-    """Loss and gradient, labels and counts, from tiles and from scores of every pixel."""
+    """Loss and gradient, labels, and confusion matrix; from tiles and from all scores at once."""
     h, w = SIZE
     labels = jnp.asarray(np.random.default_rng(0).integers(0, classes, (1, h, w)))
 
@@ -45,22 +45,22 @@ def programs(classes: int) -> dict[str, Any]:
 
         return sum_over_tiles(of_rows, scores(values, tiled), labels)
 
-    whats = {
+    functions = {
         "loss and gradient": jax.value_and_grad(loss),
         "labels": lambda values, tiled: best_classes(scores(values, tiled)),
         "confusion matrix": counts,
     }
     return {
-        f"{what}, {'tiles' if tiled else 'every pixel'}": jit(
+        f"{name}, {'tiles' if tiled else 'every pixel'}": jit(
             lambda values, f=function, t=tiled: f(values, t)
         )
-        for what, function in whats.items()
+        for name, function in functions.items()
         for tiled in (True, False)
     }
 
 
-def alone() -> None:
-    """Times in turns, and memory, of the scores' part."""
+def measure_scores() -> None:
+    """Prints the time and memory of the scores' part of the loss."""
     for classes in CLASSES:
         values = jnp.asarray(np.random.default_rng(0).normal(0, 1, (1, 66, 66, classes)), "float32")
         made, times = programs(classes), {}
@@ -69,17 +69,17 @@ def alone() -> None:
             times[name] = []
         for _ in range(TURNS):
             for name, program in made.items():
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 jax.block_until_ready(program(values))
-                times[name].append(time.perf_counter() - begun)
+                times[name].append(time.perf_counter() - start)
         print(f"{classes} classes, {SIZE[0]}x{SIZE[1]}")
         for name, taken in times.items():
             memory = made[name].lower(values).compile().memory_analysis().temp_size_in_bytes
             print(f"  {name:32} {1e3 * statistics.median(taken):6.0f} ms {memory / 1e6:6.0f} MB")
 
 
-def of_net() -> None:
-    """Temporary memory of a net's loss and gradient."""
+def measure_net() -> None:
+    """Prints the temporary memory of a net's loss and gradient."""
     images = jax.ShapeDtypeStruct((1, *SIZE, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, *SIZE), jnp.int32)
     for classes in CLASSES:
@@ -103,4 +103,4 @@ def of_net() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", action="store_true")
-    (of_net if parser.parse_args().net else alone)()
+    (measure_net if parser.parse_args().net else measure_scores)()

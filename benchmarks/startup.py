@@ -1,11 +1,11 @@
-"""How long one waits: for `--help`, for the first train step, for the first prediction.
+"""Startup times: of `--help`, of the first train step, of the first prediction.
 
     python -m benchmarks.startup --runs 5 --out startup.md
 
-Seconds from the command to the end of the process, by the clock and of the processors. The train
-step and the prediction run with an empty compile cache and then with the one that this filled, in
-turns; the recipe is FCN-8s VGG16 at 375x500 (`startup_recipe.py`). The prediction is that of one
-image from a run's folder, which `python -m fcn_jax predict` reads whole.
+Wall time and processor time from the command to the end of the process. The train step and the
+prediction run first with an empty compile cache, then with the cache that the first run filled. The
+recipe is FCN-8s VGG16 at 375x500 (`startup_recipe.py`). The prediction is `python -m fcn_jax
+predict` on one image and a run's folder.
 """
 
 import argparse
@@ -28,11 +28,12 @@ HELP = {
     "--help of the library": ("fcn_jax", "--help"),
     "--help of an experiment": ("experiments.voc_fcn8s", "--help"),
 }
+CACHES = ("empty", "filled")
 
 
 @dataclasses.dataclass
 class Waits:
-    """Seconds of each run of a command: by the clock, and of the processors."""
+    """Seconds of each run of a command: wall time and processor time."""
 
     wall: list[float] = dataclasses.field(default_factory=list)
     cpu: list[float] = dataclasses.field(default_factory=list)
@@ -41,33 +42,33 @@ class Waits:
 def run(
     command: Sequence[str], waits: Waits | None = None, *, cache: Path, status: int = 0
 ) -> None:
-    """Runs `python -m COMMAND` to its end and notes how long it took.
+    """Runs `python -m COMMAND` and adds its time to `waits`.
 
     Raises:
-        RuntimeError: it ended with another status.
+        RuntimeError: its exit status is not `status`.
     """
-    with tempfile.TemporaryFile("w+") as said:
-        begun = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)},
         )
-        _, ended, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(ended)
+        _, wait_status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(wait_status)
         if process.returncode != status:
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command)}: {last_line(said.read())}")
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {last_line(output.read())}")
     if waits is not None:
         waits.wall.append(seconds)
         waits.cpu.append(usage.ru_utime + usage.ru_stime)
 
 
 def measure(recipe: str, runs: int, folder: Path) -> dict[str, Waits]:
-    """The waits for everything, by name."""
+    """The times of all commands, by name."""
     from PIL import Image
 
     cache, image = folder / "cache", folder / "image.png"
@@ -75,7 +76,7 @@ def measure(recipe: str, runs: int, folder: Path) -> dict[str, Waits]:
     Image.fromarray(rng.integers(0, 256, (375, 500, 3), np.uint8)).save(image)
     names = [*HELP, *(f"{w}, {c} cache" for w in ("first step", "prediction") for c in CACHES)]
     waits = {name: Waits() for name in names}
-    run((recipe, "--workdir", f"{folder}/run"), cache=cache)  # also reads the files of all imports
+    run((recipe, "--workdir", f"{folder}/run"), cache=cache)  # also caches the imported files
     for n in range(runs):
         for name, command in HELP.items():
             run(command, waits[name], cache=cache)
@@ -86,9 +87,6 @@ def measure(recipe: str, runs: int, folder: Path) -> dict[str, Waits]:
             run((*step, own), waits[f"first step, {c} cache"], cache=filled, status=DONE)
             run(predict, waits[f"prediction, {c} cache"], cache=filled)
     return waits
-
-
-CACHES = ("empty", "filled")
 
 
 def main() -> None:
@@ -102,12 +100,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         waits = measure(args.recipe, args.runs, Path(folder))
     made = Report(
-        title="seconds from the command",
+        title="seconds from the command to the end of the process",
         about=[
-            f"{args.recipe}; {args.runs} runs in turns; median (first and third quartile)",
+            f"{args.recipe}; {args.runs} runs of each in turns; median (first and third quartile)",
             *machine(),
         ],
-        columns=("", "by the clock", "of the processors"),
+        columns=("", "wall time", "processor time"),
         rows=[
             [name, str(Quartiles.of(w.wall)), str(Quartiles.of(w.cpu))] for name, w in waits.items()
         ],

@@ -1,4 +1,4 @@
-"""FCN-8s VGG16 on generated scenes of VOC's size, for one step: what `startup.py` starts."""
+"""FCN-8s VGG16 on generated scenes of VOC's size, for one step; the recipe of `startup.py`."""
 
 import dataclasses
 

@@ -1,11 +1,11 @@
-"""Programs that take turns: each in a process of its own, one at a time, over pipes.
+"""Runs programs in turns: each in its own process, one at a time, controlled over pipes.
 
-A machine drifts; programs that are timed one after the other are compared with its moods. Here all
-contestants are started, one by one, and stay; then, round by round and in a new order each time,
-one of them is told to go, and the others wait. Ratios are taken within a round.
+The speed of a machine changes over time, so programs that are timed one after another cannot be
+compared. Here all contestants stay in memory and run once per round, in a new order each time,
+while the others wait. Ratios are taken within a round.
 
-The child writes one line of JSON when it is ready and one for every line that it is sent. What its
-libraries print goes to its standard error, which is kept for the day it dies.
+The child writes one line of JSON when it is ready and one as the answer to each line it receives.
+The output of its libraries goes to its standard error, which is read if the child fails.
 """
 
 import dataclasses
@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# Threads that spin while another contestant runs would take its processors.
+# Threads must not spin while another contestant runs.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 PAUSE = 0.1
-"""Seconds between turns, for threads that spin a while before they sleep (ONNX Runtime: 0.02 s)."""
+"""Seconds between turns, until spinning threads sleep (ONNX Runtime spins for 0.02 s)."""
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Left(RuntimeError):
-    """A contestant's process ended, or it may not take part."""
+class Excluded(RuntimeError):
+    """A contestant's process has ended, or its results are wrong; the message says why."""
 
 
 class Contestant:
@@ -38,8 +38,8 @@ class Contestant:
 
     Attributes:
         name: for the tables.
-        ready: what it said when it was ready.
-        turns: what it said of each turn so far: `seconds` and what the program adds.
+        ready: its answer when it was ready.
+        turns: its answer for each turn so far: `seconds`, `idle_cpu` and what the program adds.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Contestant:
         """Starts `python -m MODULE ARGUMENT` and waits until it is ready.
 
         Raises:
-            Left: it ended before that; the message is the last line that it wrote.
+            Excluded: it ended before that; the message is the last line of its output.
         """
         self.name, self.turns = name, []
         self._errors = tempfile.TemporaryFile("w+")
@@ -65,17 +65,17 @@ class Contestant:
         self.ready: dict[str, Any] = self._answer()
 
     def turn(self) -> dict[str, Any]:
-        """One turn; the others wait."""
+        """Runs one turn."""
         self.turns.append(self.ask("go"))
         return self.turns[-1]
 
-    def ask(self, word: str) -> dict[str, Any]:
-        """Send a word and wait for the answer."""
+    def ask(self, request: str) -> dict[str, Any]:
+        """Sends a request and waits for the answer."""
         assert self._process.stdin is not None
         try:
-            print(word, file=self._process.stdin, flush=True)
+            print(request, file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            pass  # the answer says why
+            pass  # reading the answer raises the reason
         return self._answer()
 
     def __enter__(self) -> "Contestant":
@@ -85,7 +85,7 @@ class Contestant:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.kill()
         self._process.wait()
@@ -99,44 +99,42 @@ class Contestant:
             return json.loads(line)
         status = self._process.wait()
         self._errors.seek(0)
-        said = last_line(self._errors.read())
+        reason = last_line(self._errors.read())
         self.close()
-        raise Left(f"{self.name}: {said or f'ended with status {status}'}")
+        raise Excluded(f"{self.name}: {reason or f'ended with status {status}'}")
 
 
 def last_line(text: str) -> str:
-    """Where Python says what went wrong."""
+    """The last line that is not empty, where Python prints an error."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def serve(make: Callable[[], Callable[[str], dict[str, Any]]], threads: int) -> None:
-    """The child's side: makes the program, then answers words until its input ends.
+    """The child's side: makes the program, then answers requests until its input ends.
 
     Args:
-        make: makes the program, on no more processors than it may use: a function from a word to
-            an answer. "ready" comes first; the answer to "go" has `seconds`.
-        threads: processors that it may use.
+        make: makes the program, a function from a request to an answer. The first request is
+            "ready"; the answer to "go" has `seconds`.
+        threads: number of processors that the child may use.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if hasattr(os, "sched_setaffinity"):  # before any library counts them
+    if hasattr(os, "sched_setaffinity"):  # before a library counts the processors
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     program = make()
     print(json.dumps(program("ready")), file=answers, flush=True)
-    busy = time.process_time()
+    answered = time.process_time()
     for line in sys.stdin:
-        idle_cpu = time.process_time() - busy  # spent while others had their turns
+        idle_cpu = time.process_time() - answered  # used while others had their turns
         print(json.dumps({**program(line.strip()), "idle_cpu": idle_cpu}), file=answers, flush=True)
-        busy = time.process_time()
+        answered = time.process_time()
 
 
 def take_turns(contestants: Sequence[Contestant], rounds: int, seed: int = 0) -> None:
-    """Every contestant once a round, in an order of the round's own."""
+    """Runs every contestant once per round, in a random order."""
     rng = random.Random(seed)
-    order = list(contestants)
     for _ in range(rounds):
-        rng.shuffle(order)
-        for contestant in order:
+        for contestant in rng.sample(contestants, len(contestants)):
             contestant.turn()
             time.sleep(PAUSE)
 
@@ -151,7 +149,7 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Quartiles":
-        """Of one value or more."""
+        """The quartiles of at least one value."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         return cls(*statistics.quantiles(values, n=4, method="inclusive"))
@@ -161,14 +159,14 @@ class Quartiles:
 
 
 def ratios(of: Contestant, over: Contestant, what: str = "seconds") -> Quartiles:
-    """The one's figure over the other's in the same round; the last rounds of both."""
+    """Ratios of a figure of two contestants in the same round, over their last common rounds."""
     rounds = min(len(of.turns), len(over.turns))
     pairs = zip(of.turns[-rounds:], over.turns[-rounds:], strict=True)
     return Quartiles.of([a[what] / b[what] for a, b in pairs])
 
 
 def host_peak() -> int:
-    """The most memory that this process has had, in bytes."""
+    """Peak memory of this process in bytes."""
     try:
         status = Path("/proc/self/status").read_text()
     except FileNotFoundError:
@@ -180,8 +178,8 @@ def host_peak() -> int:
     return int(line.split()[1]) * 1024
 
 
-def forget_host_peak() -> bool:
-    """Let `host_peak` begin again from now; False where the system cannot."""
+def reset_host_peak() -> bool:
+    """Resets `host_peak` to the memory in use now; False if the system cannot do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Source: proc(5), clear_refs
     except OSError:

@@ -1,1 +1,1 @@
-"""One file per published row."""
+"""One file per published result; its docstring has the published and our own scores."""

@@ -1,12 +1,12 @@
-"""Your own images and labels, in two folders: no code needed.
+"""Your own images and labels, in two folders, without writing code.
 
     python -m experiments.folders --data DIR --num-classes 5
 
 DIR holds `images/NAME.jpg` and `labels/NAME.png`, 8-bit palette or gray PNGs whose pixel values are
-the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images, or
-of those that `--train-list` names, is held out; `--validation-list` names others instead.
-SqueezeNet from ImageNet weights (weights/README.md), scores at strides 16, 8 and 4: trains on a
-plain CPU.
+the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images (or
+of those in `--train-list`) is held out, unless `--validation-list` names other images. The net is
+SqueezeNet from ImageNet weights (weights/README.md) with scores at strides 16, 8 and 4; a CPU is
+enough to train it.
 """
 
 from fcn_jax import FCN, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
@@ -30,12 +30,12 @@ def recipe(
     """The recipe for a set of images; the parameters are the options of the command line.
 
     Raises:
-        ValueError: a list of images to validate on without one to train on.
+        ValueError: a list of validation images is given without a list of training images.
     """
     if validation_list and not train_list:
         raise ValueError(
-            f"--validation-list {validation_list} without --train-list: name the images to train "
-            "on too, so that none is in both"
+            f"--validation-list {validation_list} without --train-list: name the training images "
+            "too, so that no image is in both"
         )
     rest, tenth = (None, None) if validation_list else (False, True)
 
@@ -78,7 +78,7 @@ def recipe(
     )
 
 
-RECIPE = recipe(num_classes=2)  # foreground and background: what `explain` shows
+RECIPE = recipe(num_classes=2)  # an example for `explain`: foreground and background
 
 if __name__ == "__main__":
     main(recipe)

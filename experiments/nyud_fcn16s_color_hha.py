@@ -4,8 +4,8 @@ Published on the test set: pixel accuracy 65.4, mean accuracy 46.1, mean IU 34.0
 (CVPR 2015, table 4).
 Ours: not run.
 
-Source: the paper alone, the reference has no files for it. From FCN-32s, the rate divided by a
-hundred as at the paper's other skips (section 4.2).
+Source: the paper; the reference has no files for this net. It starts from FCN-32s at a hundredth of
+the rate, as the paper's other nets with skips (section 4.2).
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
-"""FCN-32s, VGG16, NYUDv2 40 classes: colour alone.
+"""FCN-32s, VGG16, NYUDv2 40 classes: colour only.
 
 Published on the test set: pixel accuracy 61.8, mean accuracy 44.7, mean IU 31.6, f.w. IU 46.0
 (TPAMI 2017, table 5).
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-color/{net,solve}.py, solver.prototxt; the
-loop of solve.py makes 100,000 steps, whatever the solver's max_iter.
+loop of solve.py takes 100,000 steps and ignores the solver's max_iter.
 """
 
 from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main

@@ -4,9 +4,9 @@ Published on the test set: pixel accuracy 65.3, mean accuracy 44.0, mean IU 33.3
 (TPAMI 2017, table 5).
 Ours: not run.
 
-Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-color-hha/{net,solve}.py: from the two trained
-nets, at a hundredth of their rate. The reference took their snapshots of 28,000 and 60,000 steps;
-here it is the best of each run.
+Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-color-hha/{net,solve}.py: starts from the two
+trained nets, at a hundredth of their rate. The reference takes their snapshots at 28,000 and 60,000
+steps; here it is the best checkpoint of each run.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
-"""FCN-32s, VGG16, NYUDv2 40 classes: depth alone, encoded as HHA.
+"""FCN-32s, VGG16, NYUDv2 40 classes: depth only, encoded as HHA.
 
 Published on the test set: pixel accuracy 58.3, mean accuracy 35.7, mean IU 25.2, f.w. IU 41.7
 (TPAMI 2017, table 5).
 Ours: not run.
 
-Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-hha/{net,solve}.py; the filters of the
-classifier's blue, green and red see disparity, height and angle. `python -m fcn_jax hha` makes the
-images from depth.
+Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-hha/{net,solve}.py; the classifier's filters
+for blue, green and red read disparity, height and angle. `python -m fcn_jax hha` makes the images
+from depth.
 """
 
 import dataclasses

@@ -1,15 +1,15 @@
-"""NYUDv2's 40 classes on SqueezeNet, colour and depth: transfer learning on a plain machine.
+"""NYUDv2's 40 classes on SqueezeNet, colour and depth: transfer learning on a CPU.
 
 Published for FCN-32s RGB-D on VGG16 (TPAMI 2017, table 5; the 654 test images): pixel accuracy
 62.1, mean accuracy 44.8, mean IU 31.7, f.w. IU 46.3. Here 100 of the 795 training and validation
 images are held out by a fixed rule (`NYUDv2(split="holdout")`), and the mean IU counts the classes
 that their truth contains.
 Ours, 100 held out: pixel accuracy 57.8, mean accuracy 35.9, mean IU 23.3, f.w. IU 43.5 after 2,000
-steps (23 passes), 3,820 CPU seconds on two cores (2.3 GB), which is 33 minutes where nothing else
+steps (23 epochs), 3,820 CPU seconds on two cores (2.3 GB), which is 33 minutes if nothing else
 runs; after 500, 1,000 and 1,500 steps mean IU was 12.8, 18.9 and 22.8.
 
-The net is siftflow_squeezenet's. Depth enters conv1 as a fourth channel, whose filters start as the
-mean of those for the colours; its logarithm is divided by 0.01 to be of the colours' size.
+The net is that of siftflow_squeezenet. Depth enters conv1 as a fourth channel, whose filters start
+as the mean of those for the colours; dividing its logarithm by 0.01 makes it as large as colours.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.preprocessing import CAFFE, ByInput, LogDepth
 
 STEPS = 2000
-# Share of each class in the labelled pixels of the 695 training images, counted; the last class
-# has none in some editions of the labels.
+# Counted share of each class in the labelled pixels of the 695 training images; some editions of
+# the labels do not have the last class.
 # fmt: off
 PRIOR = (
     2.51e-1, 1.28e-1, 8.20e-2, 5.15e-2, 5.02e-2, 3.64e-2, 3.02e-2, 2.43e-2, 2.67e-2, 2.45e-2,

@@ -5,8 +5,8 @@ Published on the validation set: pixel accuracy 65.5, mean accuracy 49.1, mean I
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org pascalcontext-fcn32s/{net,solve}.py, solver.prototxt; the
-loop of solve.py makes 400,000 steps. Neither paper says whether the background counts; it is
-trained, and counts here as in the reference's score.py.
+loop of solve.py takes 400,000 steps. The background is trained and counts in the scores, as in the
+reference's score.py; the papers do not say whether theirs count it.
 """
 
 from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main

@@ -4,8 +4,8 @@ Published on the test set: pixel accuracy 85.2, mean accuracy 51.7, mean IU 39.5
 geometric accuracy 94.3 (CVPR 2015, table 5).
 Ours: not run.
 
-Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn16s/{net,solve}.py, solver.prototxt:
-a hundredth of the rate.
+Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn16s/{net,solve}.py, solver.prototxt: as
+FCN-32s, at a hundredth of its rate.
 """
 
 import dataclasses

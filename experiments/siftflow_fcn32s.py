@@ -1,10 +1,10 @@
 """FCN-32s, VGG16, SIFT Flow: 33 semantic and 3 geometric classes from one trunk.
 
-Published: no score; FCN-16s and FCN-8s start from it.
+Published: no score; FCN-16s and FCN-8s start from this net.
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn32s/{net,solve}.py, solver.prototxt: the sum of
-two losses. The mean IU counts the classes that the truth contains, as published.
+two losses. As published, the mean IU counts the classes that the truth contains.
 """
 
 from fcn_jax import VGG16, FCN32s, FromWeights, Recipe, main

@@ -4,9 +4,8 @@ Published on the test set: pixel accuracy 85.9, mean accuracy 53.9, mean IU 41.2
 geometric accuracy 94.6 (TPAMI 2017, table 6).
 Ours: not run.
 
-Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn8s/{net,solve}.py, solver.prototxt:
-the rate of FCN-16s (not a hundredth of
-it, as in the other chains).
+Source: shelhamer/fcn.berkeleyvision.org siftflow-fcn8s/{net,solve}.py, solver.prototxt: at the
+rate of FCN-16s, where the other data sets use a hundredth of it.
 """
 
 import dataclasses

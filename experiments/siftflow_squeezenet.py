@@ -1,26 +1,26 @@
-"""SIFT Flow's 33 semantic classes on SqueezeNet: real transfer learning on a plain machine.
+"""SIFT Flow's 33 semantic classes on SqueezeNet: transfer learning on a CPU.
 
 Published for FCN-8s on VGG16 (TPAMI 2017, table 6; the 200 test images): pixel accuracy 85.9,
 mean accuracy 53.9, mean IU 41.2, f.w. IU 77.2. Here 200 of the 2,486 training images are held out
 by a fixed rule (`SIFTFlow(split="holdout")`), and the mean IU counts the classes that their truth
 contains, as published.
 Ours, 200 held out: pixel accuracy 83.0, mean accuracy 41.1, mean IU 29.6, f.w. IU 73.7 after 3,600
-steps (12.6 passes), 74 minutes on two cores that other work shared (6,350 CPU seconds); after 900,
+steps (12.6 epochs), 74 minutes on two cores shared with other work (6,350 CPU seconds); after 900,
 1,800 and 2,700 steps mean IU was 22.1, 24.8 and 29.1.
 
-What was tried, each for 400 steps with the rate falling to nothing (pixel accuracy / mean accuracy
-/ mean IU / f.w. IU):
-- scores straight from fire4 and a 1x1 layer on fire8, scale 0.9 to 1.6: 76.8 / 25.3 / 18.9 / 64.3.
-  For 3,000 steps, with dropout of a half on fc7: 81.5 / 38.1 / 26.9 / 71.2, and on the training
-  images 83.6 / 41.0 / 30.0 / 74.0: it fits too little rather than too much.
-- the hidden layers below, which see the coarser ones: 79.1 / 26.7 / 19.9 / 67.2.
-- the same, the trunk at the full rate: 72.8 / 19.8 / 14.6 / 58.9.
-The adjustment for rare classes trades pixel accuracy for mean accuracy; taken back after training,
-the first net of 3,000 steps had 82.1 / 32.6 / 25.6 / 71.1.
+Trials of 400 steps each, with the rate falling to 0 (pixel accuracy / mean accuracy / mean IU /
+f.w. IU):
+- scores directly from fire4 and from a 1x1 layer on fire8, scale 0.9 to 1.6: 76.8 / 25.3 / 18.9 /
+  64.3. After 3,000 steps, with dropout 0.5 on fc7: 81.5 / 38.1 / 26.9 / 71.2, and on the training
+  images 83.6 / 41.0 / 30.0 / 74.0: it underfits rather than overfits.
+- the hidden layers of this file, which also read the coarser maps: 79.1 / 26.7 / 19.9 / 67.2.
+- the same, with the trunk at the full rate: 72.8 / 19.8 / 14.6 / 58.9.
+The adjustment for rare classes trades pixel accuracy for mean accuracy; with the adjustment undone
+after training, the first net of 3,000 steps had 82.1 / 32.6 / 25.6 / 71.1.
 
-The net is an FCN whose scores come from strides 16, 8 and 4 of SqueezeNet 1.0 without the padded
-ring, with layers of its own before them (see `SceneTrunk`). `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`
-in the environment makes a step a sixth faster.
+The net scores strides 16, 8 and 4 of SqueezeNet 1.0 without the padded ring, through layers of its
+own (see `SceneTrunk`). With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in the environment a step takes
+a sixth less time.
 """
 
 import flax.linen as nn
@@ -36,7 +36,7 @@ from fcn_jax.optim import AdamW
 STEPS = 3600
 # Layers of the trunk that the classifier lacks.
 NEW = ("context", "fc7", "lateral8", "top8", "hidden8", "lateral4", "top4", "hidden4")
-# Share of each class in the labelled pixels of the 2,286 training images, counted.
+# Counted share of each class in the labelled pixels of the 2,286 training images.
 # fmt: off
 PRIOR = (
     9.41e-4, 1.11e-3, 1.63e-5, 3.70e-4, 2.09e-3, 2.02e-1, 2.31e-4, 1.27e-2, 3.35e-5, 8.32e-4,
@@ -48,15 +48,15 @@ PRIOR = (
 
 
 class SceneTrunk(SqueezeNet):
-    """SqueezeNet with a layer of context on top and two hidden layers on the way back down.
+    """SqueezeNet with a context layer on top and two hidden layers at finer strides.
 
-    The context sees the mean of the whole image as well; each hidden layer sees the coarser one,
-    upsampled, and the trunk's own map of its stride.
+    The input of fc7 includes the context's mean over the image. Each hidden layer reads the coarser
+    layer, upsampled, and the trunk's map of its own stride.
     """
 
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
-        """The maps that are scored: `hidden4` (1/4), `hidden8` (1/8), `fc7` (1/16)."""
+        """The maps to score: `hidden4` (1/4), `hidden8` (1/8), `fc7` (1/16)."""
         maps = super().__call__(x, train=train)
         context = Conv(256, 3, padding=1, relu=True, name="context")(maps["fire9"])
         context = concat([context, GlobalMean(name="scene")(context)])
@@ -75,7 +75,7 @@ class SceneTrunk(SqueezeNet):
 
 
 def adamw(steps: int) -> AdamW:
-    """The trunk at 0.3 of the rate of the layers that start from nothing."""
+    """AdamW with the pretrained layers at 0.3 of the rate of the new layers."""
     return AdamW(
         learning_rate=1e-3,
         weight_decay=1e-2,

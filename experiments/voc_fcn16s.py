@@ -5,7 +5,7 @@ Published on seg11valid: pixel accuracy 91.0, mean accuracy 78.1, mean IU 65.0, 
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org voc-fcn16s/{net,solve}.py, solver.prototxt: as FCN-32s,
-the rate a hundredth.
+at a hundredth of its rate.
 """
 
 import dataclasses

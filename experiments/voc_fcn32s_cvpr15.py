@@ -3,9 +3,9 @@
 Published on the validation set of 2011: mean IU 56.0 (CVPR 2015, table 1).
 Ours: not run.
 
-Source: CVPR 2015, section 4.3: minibatches of 20, momentum 0.9, rate 1e-4, doubled for biases, at
-least 175 epochs (9,730 updates on the 1,112 training images), weight decay 5e-4 or 2e-4. Whether
-the loss was a mean is not said; with this rate it must have been.
+Source: CVPR 2015, section 4.3: minibatches of 20, momentum 0.9, rate 1e-4, twice that for biases,
+at least 175 epochs (9,730 updates on the 1,112 training images), weight decay 5e-4 or 2e-4. The
+paper does not say whether the loss is a mean; this rate needs one.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
-"""FCN-32s fixed, VGG16, PASCAL VOC: only the score layer learns, the classifier stays.
+"""FCN-32s fixed, VGG16, PASCAL VOC: only the score layer is trained.
 
 Published on seg11valid: pixel accuracy 82.9, mean accuracy 64.6, mean IU 46.6, f.w. IU 72.3
 (TPAMI 2017, table 3).
 Ours: not run.
 
 Source: the papers, section 4.3 ("fine-tuning the output classifier alone"); the reference has no
-files for it, so all else is FCN-32s.
+files for this net, so everything else is as in FCN-32s.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ Published on seg11valid: pixel accuracy 91.2, mean accuracy 77.6, mean IU 65.5, 
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org voc-fcn8s/{net,solve}.py, solver.prototxt: as FCN-32s,
-the rate a ten-thousandth.
+at a ten-thousandth of its rate.
 """
 
 import dataclasses

@@ -5,9 +5,9 @@ of SBD).
 Ours: not run.
 
 Source: shelhamer/fcn.berkeleyvision.org voc-fcn-alexnet/{net,solve}.py, solver.prototxt: the mean
-loss of 20 images per update, momentum 0.9; the trunk's biases learn and decay as its kernels do,
-since the reference gives them no multipliers. The papers say a rate of 1e-3 and doubled biases:
-see voc_fcn_alexnet_cvpr15.
+loss of 20 images per update, momentum 0.9; the trunk's biases have the rate and the decay of its
+kernels, since the reference gives them no multipliers. The papers give a rate of 1e-3, and twice
+that for biases: see voc_fcn_alexnet_cvpr15.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Published on the validation set of 2011: mean IU 39.8 (CVPR 2015, table 1).
 Ours: not run.
 
-Source: CVPR 2015, section 4.3, the rate 1e-3; all else as voc_fcn32s_cvpr15.
+Source: CVPR 2015, section 4.3: the rate is 1e-3, everything else as in voc_fcn32s_cvpr15.
 """
 
 import dataclasses

@@ -3,9 +3,9 @@
 Published on the validation set of 2011: mean IU 42.5 (CVPR 2015, table 1).
 Ours: not run.
 
-Source: CVPR 2015, section 4.3, the rate 5e-5; all else as voc_fcn32s_cvpr15.
-The reference promised this net and never had files for it: see GoogLeNet for the padding and the
-upsampling kernel, which the papers do not give. They started from a GoogLeNet of their own.
+Source: CVPR 2015, section 4.3: the rate is 5e-5, everything else as in voc_fcn32s_cvpr15. The
+reference has no files for this net, and the papers give neither the padding nor the upsampling
+kernel: see `fcn_jax.GoogLeNet`. The papers started from a GoogLeNet that they trained themselves.
 """
 
 import dataclasses

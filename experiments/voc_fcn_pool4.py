@@ -1,10 +1,10 @@
-"""A single stream scored from pool4 alone, VGG16, PASCAL VOC.
+"""A single stream scored from pool4 only, VGG16, PASCAL VOC.
 
 Published on seg11valid: pixel accuracy 78.7, mean accuracy 31.7, mean IU 22.4, f.w. IU 67.0
 (TPAMI 2017, table 3).
 Ours: not run.
 
-Source: the paper; the reference has no files for it, so all else is FCN-32s.
+Source: the paper; the reference has no files for this net, so all else is as in FCN-32s.
 """
 
 import dataclasses

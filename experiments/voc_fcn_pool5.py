@@ -1,10 +1,10 @@
-"""A single stream scored from pool5 alone, VGG16, PASCAL VOC.
+"""A single stream scored from pool5 only, VGG16, PASCAL VOC.
 
 Published on seg11valid: pixel accuracy 87.4, mean accuracy 60.5, mean IU 50.0, f.w. IU 78.5
 (TPAMI 2017, table 3).
 Ours: not run.
 
-Source: the paper; the reference has no files for it, so all else is FCN-32s.
+Source: the paper; the reference has no files for this net, so all else is as in FCN-32s.
 """
 
 import dataclasses

@@ -6,11 +6,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
         path: the file; missing folders are made.
-        write: called with a path in the same folder and with the same suffix, which it writes.
+        write: writes a temporary file, whose path it gets: in the same folder, with the same
+            suffix. That file is then renamed.
 
     Returns:
         The file's path.

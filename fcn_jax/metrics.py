@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 FOUR = ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")
-"""The scores that every table of the papers gives."""
+"""The scores in every table of the papers."""
 
-_POISON = np.iinfo(np.int32).min
+_INVALID = np.iinfo(np.int32).min
 
 
 def confusion_matrix(
@@ -22,7 +22,7 @@ def confusion_matrix(
     predictions: Integer[Array | np.ndarray, "*pixels"],
     num_classes: int,
 ) -> Int[Array, "{num_classes} {num_classes}"]:
-    """Counts how often each true class was predicted as each class; works under `jax.jit`.
+    """Counts how often each class was predicted as each class; works under `jax.jit`.
 
     Args:
         labels: true class of each pixel; anything outside 0..k-1, such as 255, is not counted.
@@ -30,9 +30,9 @@ def confusion_matrix(
         num_classes: k, a Python integer.
 
     Returns:
-        int32 counts: entry (i, j) is the number of pixels of true class i predicted as j. One call
-        holds less than 2**31 pixels; add the matrices of several calls as int64. A prediction
-        that is no class makes every entry so negative that `score` will refuse the sum.
+        int32 counts: entry (i, j) is the number of pixels of true class i predicted as j, for less
+        than 2**31 pixels; add the matrices of several calls as int64. A prediction that is not a
+        class makes every entry so negative that `score` refuses the sum.
 
     Raises:
         ValueError: labels and predictions differ in shape.
@@ -48,18 +48,18 @@ def confusion_matrix(
     predictions = jnp.asarray(predictions, jnp.int32).ravel()
     counted = (labels >= 0) & (labels < num_classes)
     wrong = counted & ((predictions < 0) | (predictions >= num_classes))
-    # What is not counted falls into one more bin, which is cut off.
+    # Pixels that do not count go to one more bin, which is cut off.
     cell = jnp.where(counted, labels * num_classes + predictions, num_classes**2)
     counts = jnp.bincount(cell, length=num_classes**2 + 1)[:-1].astype(jnp.int32)
-    return jnp.where(jnp.any(wrong), _POISON, counts).reshape(num_classes, num_classes)
+    return jnp.where(jnp.any(wrong), _INVALID, counts).reshape(num_classes, num_classes)
 
 
 class Absent(enum.Enum):
     """Which classes the mean IU leaves out when the truth does not contain all of them."""
 
     IN_NEITHER = "classes in neither truth nor prediction"
-    """The rule of the reference's `score.py`: a class that is absent from the truth but predicted
-    somewhere counts with IU 0."""
+    """The rule of the reference's `score.py`: a class that the truth does not contain but that is
+    predicted somewhere counts with IU 0."""
 
     NOT_IN_TRUTH = "classes not in truth"
     """The rule of the published SIFT Flow scores, whose test split lacks 3 of 33 classes: only
@@ -69,7 +69,7 @@ class Absent(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """The four scores of the papers, as fractions of 1, with the parts they are means of.
+    """The four scores of the papers, as fractions of 1, and the per-class values behind them.
 
     Attributes:
         pixel_accuracy: correct pixels over all labelled pixels.
@@ -78,7 +78,7 @@ class Scores:
         frequency_weighted_iu: `iu` weighted with the frequency of each class in the truth.
         accuracy: per class, correct pixels over pixels of the class; NaN where it has none.
         iu: per class, intersection over union; NaN where the class does not count.
-        absent: the rule by which classes were left out of `mean_iu`.
+        absent: which classes were left out of `mean_iu`.
 
     Source: FCN (CVPR 2015) section 5; `score.py` of the reference.
     """
@@ -92,7 +92,7 @@ class Scores:
     absent: Absent
 
     def __str__(self) -> str:
-        """One line, in percent, that says which classes count."""
+        """One line, in percent, with the number of classes that count."""
         counted = int(np.sum(~np.isnan(self.iu)))
         return (
             f"pixel accuracy {100 * self.pixel_accuracy:.1f}, "
@@ -106,14 +106,11 @@ class Scores:
 def score(
     matrix: Integer[Array | np.ndarray, "k k"], *, absent: Absent = Absent.IN_NEITHER
 ) -> Scores:
-    """Scores a whole data set by its confusion matrix, in float64 on the host.
+    """The scores of a whole data set from its confusion matrix, in float64 on the host.
 
     Args:
         matrix: sum of `confusion_matrix` over the set; rows are the truth, columns predictions.
         absent: which classes the mean IU leaves out.
-
-    Returns:
-        The scores of the set.
 
     Raises:
         ValueError: the matrix is not a square matrix of counts, or counts no pixel.
@@ -122,13 +119,11 @@ def score(
     diagonal = np.diag(counts).astype(np.float64)
     truth = counts.sum(axis=1).astype(np.float64)
     union = truth + counts.sum(axis=0) - diagonal
-    accuracy = _ratio(diagonal, truth > 0, truth)
-    match absent:
-        case Absent.IN_NEITHER:
-            iu = _ratio(diagonal, union > 0, union)
-        case Absent.NOT_IN_TRUTH:
-            iu = _ratio(diagonal, truth > 0, union)
     present = truth > 0
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        accuracy, iu = diagonal / truth, diagonal / union
+    if absent is Absent.NOT_IN_TRUTH:
+        iu[~present] = np.nan
     return Scores(
         pixel_accuracy=float(diagonal.sum() / truth.sum()),
         mean_accuracy=float(np.mean(accuracy[present])),
@@ -140,13 +135,8 @@ def score(
     )
 
 
-def _ratio(numerator: np.ndarray, where: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """`numerator / denominator` where asked, NaN elsewhere."""
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=where)
-
-
 def _checked(matrix: Array | np.ndarray) -> np.ndarray:
-    """The matrix as int64, or a ValueError that says what is wrong with it."""
+    """The matrix as int64; raises ValueError unless it is a matrix of counts."""
     counts = np.asarray(matrix)
     square = counts.ndim == 2 and counts.shape[0] == counts.shape[1]
     if not square or not np.issubdtype(counts.dtype, np.integer):
@@ -157,13 +147,12 @@ def _checked(matrix: Array | np.ndarray) -> np.ndarray:
     if (counts < 0).any():
         raise ValueError(
             "the confusion matrix has negative counts: a prediction was not one of the"
-            f" {counts.shape[0]} classes, or the sum left its integer type. Predict classes"
-            f" 0..{counts.shape[0] - 1}, and add matrices as int64."
+            f" {counts.shape[0]} classes, or a count is too large for the integer type. Predict"
+            f" classes 0..{counts.shape[0] - 1}, and add matrices as int64."
         )
     if not counts.any():
         raise ValueError(
-            "the confusion matrix counts no pixel, so there is nothing to score: the set is"
-            " empty, or all labels are outside the classes. Check the labels and the number of"
-            f" classes, {counts.shape[0]}."
+            "the confusion matrix counts no pixel: the set is empty, or all labels are outside the"
+            f" {counts.shape[0]} classes. Check the labels and the number of classes."
         )
     return counts.astype(np.int64)

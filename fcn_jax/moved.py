@@ -1,4 +1,4 @@
-"""Where modules of earlier versions are now, so that older recipes and runs keep working."""
+"""The new names of modules that moved, so that older recipes and runs keep working."""
 
 import importlib
 import importlib.abc
@@ -17,7 +17,10 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "compiling": "devices.compiling",
         "convert.weights_file": "weights.weights_file",
         "convert.layouts": "weights.layouts",
-        "convert.mapped": "weights.mapped",
+        "convert.mapped": "weights.memory_map",
+        "convert.kinds": "weights.foreign.convert",
+        "convert.caffe_npz": "weights.foreign.caffe",
+        "convert.commands": "commands.convert",
         "convert": "weights.foreign",
         "data.files": "data.readers",
         "data.located": "data.location",
@@ -25,6 +28,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "data.tfds_source": "data.tfds",
         "demo": "runs.demo",
         "dense": "nets.shift_and_stitch",
+        "download.command": "commands.download",
         "download": "prepare.download",
         "evaluation": "runs.scoring",
         "explain": "nets.explain",
@@ -35,16 +39,23 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "hha": "prepare.hha",
         "inference.canvases": "inference.few_canvases",
         "inference.evaluate": "inference.confusion",
+        "inference.parts": "inference.large_files.decoding",
+        "inference.png": "inference.large_files.png",
+        "inference.spans": "inference.tile_spans",
+        "inference.strips": "inference.large_files.strips",
+        "inference.tiff": "inference.large_files.tiff",
         "inference.voc_submission": "inference.submission",
         "inputs": "nets.inputs",
         "layers": "nn.layers",
         "main": "runs.experiment",
         "mesh": "devices.mesh",
         "ops": "nn.ops",
+        "planning.floor": "planning.least_time",
         "recipe": "runs.recipe",
         "run": "runs.run",
         "start": "runs.start",
         "surgery": "weights.surgery",
+        "tfds.preparing": "prepare.tfds.builders",
         "tfds": "prepare.tfds",
         "training.environment": "devices.environment",
         "training.processes": "devices.processes",
@@ -52,13 +63,13 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "upsampling": "nn.upsampling",
     }
 )
-"""Old and new name below `fcn_jax`, as of version 0.2; what lies in a folder moved with it."""
+"""Old and new names below `fcn_jax`, since version 0.2. The modules in a folder moved with it."""
 
 _PACKAGE = f"{__package__}."
 
 
 def new_name(name: str) -> str | None:
-    """The present name of a module of an earlier version, or None if it has not moved."""
+    """The new name of a module, or None if it has not moved."""
     parts = name.removeprefix(_PACKAGE).split(".") if name.startswith(_PACKAGE) else []
     for n in range(len(parts), 0, -1):
         if new := MOVED.get(".".join(parts[:n])):
@@ -67,31 +78,35 @@ def new_name(name: str) -> str | None:
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports a moved module by its old name, with a DeprecationWarning that says the new one."""
+    """Imports a module by its old name, with a DeprecationWarning that gives the new one."""
 
     def find_spec(
         self, fullname: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's spec, where `fullname` is an old name."""
+        """The module's spec if `fullname` is an old name, else None."""
         if new_name(fullname) is None:
             return None
         return importlib.util.spec_from_loader(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module itself, as it is under its new name."""
+        """The module object of the new name.
+
+        Raises:
+            ModuleNotFoundError: there is no such module under the new name either.
+        """
         new = str(new_name(spec.name))
-        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
         module = importlib.import_module(new)
-        spec.loader_state = module.__spec__
+        warnings.warn(f"{spec.name} is now {new}", DeprecationWarning, stacklevel=2)
+        spec.loader_state = module.__spec__  # the import system is about to replace it
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to run; the module keeps its own spec."""
+        """Gives the module its own spec back; its code ran when the new name was imported."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
 
 
 def install() -> None:
-    """Let old names be imported."""
+    """Make the old names importable; a second call changes nothing."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.insert(0, MovedModules())

@@ -1,23 +1,22 @@
 """Optimizers as values: frozen dataclasses that a recipe holds and a run calls.
 
 `CaffeSGD(...)()` builds an `optax.GradientTransformation`. Any other callable without arguments
-that returns one serves as an optimizer just as well, `functools.partial(optax.lion, 1e-4)` for
-one. Accumulating gradients over several forward passes belongs to the train step: it hands over
-the sum of k gradients divided by k, as Caffe's `iter_size` does, so decay sees it once.
+that returns one is an optimizer too, such as `functools.partial(optax.lion, 1e-4)`. The train step
+accumulates gradients over k forward passes: an optimizer gets their sum divided by k, as with
+Caffe's `iter_size`, so weight decay is applied once.
 
-Parameters are named by their path, `trunk/conv1_1/kernel`. Wherever a layer is asked for, any run
-of whole components names it: `trunk`, `conv1_1`, `fire2/squeeze1x1`.
+Parameters are named by their path, `trunk/conv1_1/kernel`; a layer, by one or more consecutive
+components of it: `trunk`, `conv1_1`, `fire2/squeeze1x1`.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import optax
 from flax import traverse_util
-
-Schedule = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,12 +26,10 @@ class CaffeSGD:
     `g += weight_decay * decay_mult * w`, `v = momentum * v + learning_rate * lr_mult * g`,
     `w -= v`. The learning rate is inside the velocity: after it drops, old velocity keeps the old
     rate, where `optax.sgd` would shrink it at once. Weight decay passes through the momentum.
-
-    Momentum p over minibatches of k images weighs past images as momentum `p**(1 / k)` over single
-    images does, see `equivalent_momentum`.
+    See `equivalent_momentum` for the momentum of another batch size.
 
     Attributes:
-        learning_rate: a number, or an optax schedule from update count to number.
+        learning_rate: a number, or an optax schedule from the number of updates to a rate.
         momentum: fraction of the velocity that is kept, in [0, 1).
         weight_decay: factor of the weights in the gradient.
         bias_multiplier: learning rate of a bias over that of a kernel (`lr_mult`).
@@ -41,13 +38,13 @@ class CaffeSGD:
             `param` block, as in the trunk of voc-fcn-alexnet.
 
     Raises:
-        ValueError: a value is out of its range; on building, a name in `plain` that no
-            parameter has.
+        ValueError: a value is out of its range. `init` raises it for a layer in `plain` that the
+            net does not have.
 
     Source: `SGDSolver::ApplyUpdate` of Caffe; `net.py` of the reference for 2 and 0.
     """
 
-    learning_rate: float | Schedule
+    learning_rate: float | optax.Schedule
     momentum: float
     weight_decay: float
     bias_multiplier: float = 2.0
@@ -55,23 +52,28 @@ class CaffeSGD:
     plain: tuple[str, ...] = ()
 
     def __post_init__(self):
-        _check_rate(self.learning_rate)
+        if not callable(self.learning_rate):
+            _check_range("learning_rate", self.learning_rate, 0)
         _check_range("momentum", self.momentum, 0, 1)
         _check_range("weight_decay", self.weight_decay, 0)
 
     def __call__(self) -> optax.GradientTransformation:
         """Builds the transformation; its update is to be added to the parameters."""
 
-        def multiplier(at_bias: float) -> Callable[[str], float]:
-            return lambda path: (
-                at_bias if f"/{path}".endswith("/bias") and not _any(self.plain, path) else 1.0
-            )
+        def is_bias(path: str) -> bool:
+            return f"/{path}".endswith("/bias") and not _in_any(path, self.plain)
+
+        def lr_mult(path: str) -> float:
+            return self.bias_multiplier if is_bias(path) else 1.0
+
+        def decay_mult(path: str) -> float:
+            return self.bias_decay if is_bias(path) else 1.0
 
         return optax.chain(
-            _known(self.plain),
-            _add_decay(lambda path: self.weight_decay * multiplier(self.bias_decay)(path)),
+            _check_layers(self.plain),
+            _by_path(lambda path, g, w: g + self.weight_decay * decay_mult(path) * w),
             optax.scale_by_learning_rate(self.learning_rate),
-            _scale(multiplier(self.bias_multiplier)),
+            _by_path(lambda path, g, w: lr_mult(path) * g),
             optax.trace(decay=self.momentum),
         )
 
@@ -85,7 +87,7 @@ class AdamW:
         weight_decay: decoupled decay of kernels; biases and other vectors have none.
         warmup_steps: updates of linear warm-up; the first has `learning_rate / warmup_steps`.
         total_steps: updates of the whole run, warm-up included.
-        end_factor: where the cosine ends, right after the last update, over the highest rate.
+        end_factor: the cosine's end, right after the last update, as a factor of `learning_rate`.
         b1: decay of the first moment.
         b2: decay of the second moment.
         multipliers: learning rate factors by layer, `(("trunk", 0.1),)`; where several name a
@@ -93,7 +95,8 @@ class AdamW:
         clip_norm: the largest global norm of the gradient, or None.
 
     Raises:
-        ValueError: a value is out of its range; on building, a layer that no parameter has.
+        ValueError: a value is out of its range. `init` raises it for a layer in `multipliers` that
+            the net does not have.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
@@ -109,7 +112,7 @@ class AdamW:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        _check_rate(self.learning_rate)
+        _check_range("learning_rate", self.learning_rate, 0)
         _check_range("weight_decay", self.weight_decay, 0)
         _check_range("end_factor", self.end_factor, 0)
         _check_range("total_steps", self.total_steps, 1)
@@ -120,11 +123,9 @@ class AdamW:
     def __call__(self) -> optax.GradientTransformation:
         """Builds the transformation; its update is to be added to the parameters."""
 
-        def factor(path: str) -> float:
-            product = 1.0
-            for name, value in self.multipliers:
-                product *= value if names(name, path) else 1.0
-            return product
+        def lr_mult(path: str) -> float:
+            factors = (value for layer, value in self.multipliers if in_layer(path, layer))
+            return math.prod(factors, start=1.0)
 
         schedule = optax.warmup_cosine_decay_schedule(
             init_value=self.learning_rate / max(self.warmup_steps, 1),
@@ -134,19 +135,19 @@ class AdamW:
             end_value=self.learning_rate * self.end_factor,
         )
         return optax.chain(
-            _known(tuple(name for name, _ in self.multipliers)),
+            _check_layers(tuple(name for name, _ in self.multipliers)),
             optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity(),
             optax.scale_by_adam(b1=self.b1, b2=self.b2),
             optax.add_decayed_weights(
                 self.weight_decay, lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
             ),
-            _scale(factor),
+            _by_path(lambda path, g, w: lr_mult(path) * g),
             optax.scale_by_learning_rate(schedule),
         )
 
 
 def equivalent_momentum(momentum: float, batch_size: int, *, new_batch_size: int = 1) -> float:
-    """Momentum of another batch size that weighs past images alike: `p**(k' / k)`.
+    """Momentum that gives past images the same weight at another batch size: `p**(k' / k)`.
 
     0.9 over 20 images is 0.9947 over single images, which the paper rounds to 0.99.
 
@@ -156,22 +157,22 @@ def equivalent_momentum(momentum: float, batch_size: int, *, new_batch_size: int
 
 
 def trainable(params: Mapping, frozen: tuple[str, ...]) -> tuple[dict, dict]:
-    """Splits nested parameters into what learns and what does not.
+    """Splits nested parameters into those that learn and those that do not.
 
     Args:
         params: nested mapping of names to arrays.
         frozen: layers that do not learn; `("trunk",)` leaves only the score layers.
 
     Returns:
-        Two flat dicts from path, `trunk/conv1_1/kernel`, to array: learning, frozen.
-        `merge` puts them together again.
+        Two flat dicts from path, `trunk/conv1_1/kernel`, to array: learning, frozen. `merge`
+        undoes the split.
 
     Raises:
         ValueError: a name in `frozen` that no parameter has.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    _check_known(frozen, list(flat))
-    rest = {path: value for path, value in flat.items() if _any(frozen, path)}
+    _check_names(frozen, list(flat))
+    rest = {path: value for path, value in flat.items() if _in_any(path, frozen)}
     return {path: value for path, value in flat.items() if path not in rest}, rest
 
 
@@ -181,70 +182,56 @@ def merge(learning: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict:
     Raises:
         ValueError: a parameter is in both.
     """
-    both = sorted(learning.keys() & frozen.keys())
-    if both:
-        raise ValueError(
-            f"a parameter either learns or is frozen; {both} are in both dicts."
-            " Pass the two dicts that `trainable` returned."
-        )
+    if both := sorted(learning.keys() & frozen.keys()):
+        raise ValueError(f"{both} are in both dicts; pass the two dicts that `trainable` returned")
     return traverse_util.unflatten_dict({**learning, **frozen}, sep="/")
 
 
-def names(name: str, path: str) -> bool:
-    """Whether a layer's name, `conv1_1` or `trunk/conv1_1`, names the parameter at `path`."""
-    return f"/{name}/" in f"/{path}/"
+def in_layer(path: str, layer: str) -> bool:
+    """Whether the parameter at `path` belongs to a layer, `conv1_1` or `trunk/conv1_1`."""
+    return f"/{layer}/" in f"/{path}/"
 
 
-def _any(layers: tuple[str, ...], path: str) -> bool:
-    return any(names(layer, path) for layer in layers)
+def _in_any(path: str, layers: tuple[str, ...]) -> bool:
+    return any(in_layer(path, layer) for layer in layers)
 
 
 def _path(keys: tuple) -> str:
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
-def _scale(factor: Callable[[str], float]) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, params: jax.tree_util.tree_map_with_path(
-            lambda keys, update: factor(_path(keys)) * update, updates
+def _by_path(function: Callable[[str, Any, Any], Any]) -> optax.GradientTransformation:
+    """Replaces each update by `function(path, update, parameter)`."""
+
+    def update(updates: Any, params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda keys, *leaves: function(_path(keys), *leaves), updates, params
         )
-    )
+
+    return optax.stateless(update)
 
 
-def _add_decay(factor: Callable[[str], float]) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, params: jax.tree_util.tree_map_with_path(
-            lambda keys, update, param: update + factor(_path(keys)) * param, updates, params
-        )
-    )
+def _check_layers(layers: tuple[str, ...]) -> optax.GradientTransformation:
+    """Changes nothing; its `init` raises ValueError if a layer has no parameter."""
 
-
-def _known(layers: tuple[str, ...]) -> optax.GradientTransformation:
-    """Changes nothing, but refuses parameters that lack one of the named layers."""
-
-    def init(params):
+    def init(params: Any) -> optax.EmptyState:
         leaves = jax.tree_util.tree_leaves_with_path(params)
-        _check_known(layers, [_path(keys) for keys, _ in leaves])
+        _check_names(layers, [_path(keys) for keys, _ in leaves])
         return optax.EmptyState()
 
-    return optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+    return optax.GradientTransformation(init, optax.identity().update)
 
 
-def _check_known(layers: tuple[str, ...], paths: list[str]) -> None:
-    unknown = [layer for layer in layers if not any(names(layer, path) for path in paths)]
+def _check_names(layers: tuple[str, ...], paths: list[str]) -> None:
+    unknown = [layer for layer in layers if not any(in_layer(path, layer) for path in paths)]
     if unknown:
         known = sorted({path.rsplit("/", 1)[0] for path in paths})
         raise ValueError(
-            f"no parameter belongs to {unknown}; expected layers out of {known}, or a run of"
-            " components of one of these. Correct the name."
+            f"no parameter belongs to {unknown}; expected a layer of {known}, or consecutive"
+            " components of one. Correct the name."
         )
 
 
-def _check_rate(rate: float | Schedule) -> None:
-    if not callable(rate):
-        _check_range("learning_rate", rate, 0)
-
-
-def _check_range(name: str, value, low, high=float("inf")) -> None:
+def _check_range(name: str, value: Any, low: int, high: Any = math.inf) -> None:
     if not low <= value < high:
         raise ValueError(f"{name} must be in [{low}, {high}); found {value}. Correct the recipe.")

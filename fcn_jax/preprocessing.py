@@ -1,4 +1,4 @@
-"""From images as they are stored to a net's input, on the device."""
+"""From stored images to a net's input, on the device."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, UInt8, UInt16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a net's first layer expects: `(pixel - mean) / std`, pixels 0..255.
+    """The input of a net's first layer: `(pixel - mean) / std`, pixels 0..255.
 
     Outside an image's true size the net itself puts zeros, which is the mean colour.
 
     Attributes:
-        channels: order of the channels: "BGR" or "RGB"; "HHA" where they are no colours, but
-            disparity, height and angle, and stay as they are stored.
+        channels: order of the channels: "BGR" or "RGB"; "HHA" for disparity, height and angle,
+            whose stored order stays.
         mean: per channel, in this order, 0..255.
         std: per channel, in this order.
     """
@@ -36,7 +36,7 @@ class Preprocessing:
     def __call__(
         self, images: UInt8[Array, "b h w 3"], sizes: Any = None
     ) -> Float[Array, "b h w 3"]:
-        """Float32 input from uint8 RGB images; `sizes` change nothing, the net sees to them."""
+        """Float32 input from uint8 RGB images; `sizes` are not used here, but by the net."""
         if self.channels == "BGR":
             images = images[..., ::-1]
         mean, std = (jnp.asarray(v, jnp.float32) for v in (self.mean, self.std))
@@ -45,14 +45,14 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogDepth:
-    """Depth as the reference's early fusion takes it: `(ln(millimetres) - mean) / std`.
+    """Depth for the reference's early fusion: `(ln(millimetres) - mean) / std`.
 
     Attributes:
-        mean: of the logarithm over NYUDv2's training images.
+        mean: mean of the logarithm over NYUDv2's training images.
         std: divisor; 1 in the reference, where depth then counts little beside colours in 0..255.
 
     Source: shelhamer/fcn.berkeleyvision.org nyud_layers.py.
-    Differs: a missing depth (0), of which the reference's logarithm is infinite, gives 0, the mean.
+    Differs: a missing depth (0) gives 0, the mean; the reference's logarithm of it is infinite.
     """
 
     mean: float = 7.844
@@ -86,7 +86,7 @@ class ByInput:
         """Float32 inputs by name.
 
         Raises:
-            ValueError: other names than `inputs` has.
+            ValueError: the images have other names than `inputs`.
         """
         if set(images) != set(self.inputs):
             raise ValueError(
@@ -96,21 +96,17 @@ class ByInput:
         return {name: apply(images[name], sizes) for name, apply in self.inputs.items()}
 
 
-Inputs = Preprocessing | LogDepth | ByInput
-"""What a start says of a net's input."""
+AnyPreprocessing = Preprocessing | LogDepth | ByInput
 
 
-def from_description(described: Mapping[str, Any]) -> Inputs:
-    """The preprocessing that a run wrote into its `recipe.json` (see `recipe.describe`)."""
+def from_description(described: Mapping[str, Any]) -> AnyPreprocessing:
+    """The preprocessing from its description in a run's `recipe.json`."""
     if described["class"] == "ByInput":
         return ByInput({k: from_description(v) for k, v in described["inputs"].items()})
     if described["class"] == "LogDepth":
         return LogDepth(mean=described["mean"], std=described["std"])
-    return Preprocessing(
-        channels=described["channels"],
-        mean=tuple(described["mean"]),
-        std=tuple(described["std"]),
-    )
+    mean, std = tuple(described["mean"]), tuple(described["std"])
+    return Preprocessing(channels=described["channels"], mean=mean, std=std)
 
 
 CAFFE = Preprocessing(channels="BGR", mean=(104.00699, 116.66877, 122.67892))

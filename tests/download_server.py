@@ -1,4 +1,4 @@
-"""A server on this machine that can do what servers do wrong, and archives of every kind."""
+"""A local server that can misbehave as real ones do, and archives of every kind."""
 
 import contextlib
 import dataclasses
@@ -27,9 +27,11 @@ class Served:
     """A file on the server, and how the server misbehaves.
 
     Attributes:
-      cuts: Bytes after which the connection is closed, one entry for each request.
-      statuses: Answers to give before the right one.
-      ranges, length: Whether parts are served, and the length is told.
+      cuts: Bytes after which the connection is closed, one entry per request.
+      statuses: Statuses of the first answers, before the right one.
+      location: Where the request is redirected to, or "".
+      ranges: Whether parts are served.
+      length: Whether the length is sent.
     """
 
     content: bytes = CONTENT
@@ -78,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving():
-    """The server, with its `files` by path and the `requests` that were made."""
+    """A running server, with its `files` by path and a list of the `requests` so far."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.files, server.requests = {}, []
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -93,7 +95,7 @@ def serving():
 
 
 def quiet():
-    """A report, and what it said."""
+    """A report whose `text()` is what it printed."""
     report = Report(Console(file=io.StringIO(), width=80))
     report.text = report._console.file.getvalue
     return report

@@ -1,4 +1,4 @@
-"""The sets of the download table with three images each, as their publishers pack them."""
+"""The data sets of the download table with three images each, packed as published."""
 
 import dataclasses
 import hashlib
@@ -104,7 +104,7 @@ CONTENTS = {
 
 
 def small(server, name):
-    """A set of the table with three images, served here."""
+    """A data set of the table with three images, on the local server."""
 
     def served(file):
         content = CONTENTS[file.name]

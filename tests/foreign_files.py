@@ -1,4 +1,4 @@
-"""Files as other programs write them, for the readers of `fcn_jax.weights.foreign`."""
+"""Writes files as other programs do, for the readers of `fcn_jax.weights.foreign`."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 @contextlib.contextmanager
 def little_memory(most=1 << 20):
-    """Fails where more bytes are taken inside, numpy's included."""
+    """Fails if the block allocates more bytes, numpy's included."""
     tracemalloc.start()
     try:
         yield
@@ -30,7 +30,7 @@ def varint(number):
 
 
 def field(number, content):
-    """A length-delimited field, or a varint where the content is an int."""
+    """A length-delimited field, or a varint if the content is an int."""
     if isinstance(content, int):
         return varint(number << 3) + varint(content)
     return varint(number << 3 | 2) + varint(len(content)) + content
@@ -67,7 +67,7 @@ def caffemodel(blobs, *, v1=False, **fields):
 
 
 class Name(str):
-    """A name that a pickle says: `module attribute`."""
+    """A name in a pickle: `module attribute`."""
 
 
 class Call(tuple):
@@ -75,7 +75,7 @@ class Call(tuple):
 
 
 class Reference(tuple):
-    """What a pickle refers to outside itself."""
+    """Something outside the pickle that it refers to."""
 
 
 def operations(value):
@@ -105,13 +105,13 @@ def pickled(value):
 
 
 def storage(key, array):
-    kinds = {"float32": "FloatStorage", "int64": "LongStorage", "float64": "DoubleStorage"}
-    name = Name(f"torch {kinds[str(array.dtype)]}")
+    kinds = {"float32": "Float", "int64": "Long", "float64": "Double", "bfloat16": "BFloat16"}
+    name = Name(f"torch {kinds[str(array.dtype)]}Storage")
     return Reference(("storage", name, key, "cpu", array.size))
 
 
 def tensor(key, array, *, offset=0, shape=None, strides=None):
-    """A tensor as a pickle says it, whole unless told otherwise."""
+    """A tensor as a pickle describes it; the complete array by default."""
     steps = tuple(n // array.itemsize for n in array.strides)
     view = (offset, shape or array.shape, steps if strides is None else strides)
     backward = (False, Call((Name("collections OrderedDict"),)))
@@ -119,7 +119,7 @@ def tensor(key, array, *, offset=0, shape=None, strides=None):
 
 
 def archive(value, arrays):
-    """A `.pth` of PyTorch 1.6 on; `value` is pickled, unless it is a pickle."""
+    """A `.pth` since PyTorch 1.6; `value` is pickled, unless it is already a pickle."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as file:
         file.writestr("net/data.pkl", value if isinstance(value, bytes) else pickled(value))

@@ -1,4 +1,4 @@
-"""Rooms whose depth and HHA are known exactly."""
+"""Rooms with known depth and HHA."""
 
 import numpy as np
 
@@ -17,14 +17,15 @@ def rays(camera=SMALL, size=SIZE):
 
 
 def room(pitch=0.0, roll=0.0, *, camera=SMALL, size=SIZE):
-    """Depth of a floor 1.2 m under a camera, a wall 3 m ahead of it and one 1.5 m to the right.
+    """A floor 1.2 m below the camera, a wall 3 m ahead and another 1.5 m to the right.
 
-    Angles in degrees, pitch downwards. Returns depth, which of the three is seen, and gravity.
+    Angles in degrees, pitch downwards. Returns the depth, the plane at each pixel (0 to 2), and the
+    direction of gravity.
     """
     p, r = np.radians([pitch, roll])
     down = np.array([np.sin(r) * np.cos(p), np.cos(r) * np.cos(p), np.sin(p)])
     ahead = np.array([0.0, 0.0, 1.0]) - down[2] * down
     ahead /= np.linalg.norm(ahead)
     planes = np.stack([down / 1.2, ahead / 3, np.cross(down, ahead) / 1.5], axis=-1)
-    inverse = rays(camera, size) @ planes  # of depth; a plane behind the camera is below 0
+    inverse = rays(camera, size) @ planes  # of depth; negative for a plane behind the camera
     return 1 / inverse.max(-1), inverse.argmax(-1), down

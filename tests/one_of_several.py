@@ -1,8 +1,8 @@
 """One process of a run of several, for `test_processes.py`.
 
-Its arguments: process, processes, coordinator, folder, mesh, steps, and what happens to it at which
-batch (`kill 5`, `stop 5`, `fail 5`), or nothing. One of one process joins nobody. A run of 2 steps
-has a smaller net than the others, without batch norm, dropout and accumulation.
+Its arguments: process, processes, coordinator, folder, mesh, steps, and optionally what happens at
+which batch (`kill 5`, `stop 5`, `fail 5`). A single process joins nobody. A run of 2 steps has a
+smaller net than the others, without batch norm, dropout and accumulation.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from fcn_jax.runs.lookup import import_recipe_module
 from fcn_jax.runs.messages import messages
 from fcn_jax.runs.place import Place
 
-HEARTBEAT = 5  # seconds; a process that died is noticed after so long
+HEARTBEAT = 5  # seconds until the others notice that a process died
 TINY = Path(__file__).with_name("tiny_recipe.py")
 
 
@@ -33,19 +33,19 @@ class OneConv(nn.Module):
 
 
 def recipe(steps):
-    whole = dataclasses.replace(
+    normal = dataclasses.replace(
         import_recipe_module(str(TINY)).RECIPE,
         steps=steps,
         evaluate_every=4,
         checkpoint_every=2,
     )
     if steps > 2:
-        return whole
-    return dataclasses.replace(whole, model=FCN(OneConv(), 4), accumulate=1, frozen=())
+        return normal
+    return dataclasses.replace(normal, model=FCN(OneConv(), 4), accumulate=1, frozen=())
 
 
-def meets(what, at):
-    """Reading as ever, until batch `at` is wanted and something happens."""
+def read_ahead_until(what, at):
+    """`read_ahead` that kills, stops or fails its process at batch `at`."""
     read_ahead = run_module.read_ahead
 
     def reader(batches, start, stop, *, threads):
@@ -61,7 +61,7 @@ def meets(what, at):
 
 def main(process, processes, coordinator, folder, mesh, steps, what="", at="0"):
     if what:
-        run_module.read_ahead = meets(what, int(at))
+        run_module.read_ahead = read_ahead_until(what, int(at))
     with messages(False):
         if int(processes) > 1:
             join(coordinator, int(processes), int(process), heartbeat_seconds=HEARTBEAT)

@@ -1,4 +1,4 @@
-"""A recipe of two layers and a few small images: what it runs on counts, not what it learns."""
+"""A recipe of two layers and a few small images, for tests that do not need to learn."""
 
 import flax.linen as nn
 

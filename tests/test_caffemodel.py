@@ -84,7 +84,7 @@ def protobuf_net():
 def test_real_files_hold_what_protobuf_reads(name, layers, numbers):
     path = REAL / f"{name}.caffemodel"
     if not path.exists():
-        pytest.skip("the trained Caffe networks are not at hand")
+        pytest.skip("the trained Caffe networks are not here")
     got = read_caffemodel(path)
     assert (len(got), sum(a.size for arrays in got.values() for a in arrays)) == (layers, numbers)
     net = protobuf_net().FromString(path.read_bytes())
@@ -100,7 +100,7 @@ def test_real_files_hold_what_protobuf_reads(name, layers, numbers):
 def test_a_trained_lenet_is_the_same_in_both_containers():
     paths = [REAL / f"V{v}_lenet_iter_10000.caffemodel" for v in (1, 2)]
     if not all(path.exists() for path in paths):
-        pytest.skip("the trained Caffe networks are not at hand")
+        pytest.skip("the trained Caffe networks are not here")
     first, second = map(read_caffemodel, paths)
     assert list(first) == list(second)
     assert {k: [a.size for a in v] for k, v in first.items()} == {
@@ -135,8 +135,8 @@ def test_damaged_files(tmp_path):
     huge = v(100 << 3 | 2) + v(1 << 32) + b"x" * 90
     for content, message in (
         (b"", "empty file"),
-        (b"hello, I am a text\n", "no complete .caffemodel"),
-        (b"layer { name: 'conv1_1' }", "no complete .caffemodel"),
+        (b"hello, I am a text\n", "not a complete .caffemodel"),
+        (b"layer { name: 'conv1_1' }", "not a complete .caffemodel"),
         (huge, "4294967296 bytes announced at byte 0, 90 left"),
         (f(100, layer + f(7, f(7, f(1, v(1 << 62))) + f(5, four))), "blob 0 of layer 'a': 1 axes"),
         (f(100, layer + f(7, shape + f(5, four))), "2 axes .2, 3., and 4 numbers"),

@@ -1,4 +1,4 @@
-"""Conversion of any kind: damaged files, and a net whose weights are known."""
+"""Conversion of any kind: damaged files, hashes in names, and a net with known weights."""
 
 import io
 import zipfile
@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 import fcn_jax as fcn
-from fcn_jax.weights.foreign.kinds import KINDS, convert
-from fcn_jax.weights.weights_file import (
-    load_weights,
-    sha256,
-)
+from fcn_jax.weights.foreign.convert import KINDS, convert
+from fcn_jax.weights.weights_file import load_weights, sha256
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +32,7 @@ def test_damaged_files_are_refused_and_leave_the_target_alone(kind, tmp_path):
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", np.zeros(3))
     for name in ("half.npz", "text.npz", "empty.npz", "array.npy", "absent.npz", "objects.npz"):
-        with pytest.raises(ValueError, match=f"{name}( is no complete |: there is no such)"):
+        with pytest.raises(ValueError, match=f"{name}( is not a complete |: there is no such)"):
             convert(kind, tmp_path / name, target)
     if kind != "pytorch_fcn":  # which takes no .npz
         with pytest.raises(ValueError, match="allow_pickle"):
@@ -48,7 +45,7 @@ def test_an_unknown_kind(tmp_path):
         convert("keras", tmp_path / "a", tmp_path / "b.safetensors")
 
 
-def test_an_npz_cannot_announce_more_than_it_holds(tmp_path):
+def test_an_npz_that_claims_more_than_it_holds_takes_no_memory(tmp_path):
     for shape in ((3, 99999999999), (99999999999999,), (0, 10**30), (-3,), (4,)):
         content = io.BytesIO()
         header = {"descr": "<f8", "fortran_order": False, "shape": shape}
@@ -56,20 +53,20 @@ def test_an_npz_cannot_announce_more_than_it_holds(tmp_path):
         content = content.getvalue() + bytes(24)
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
             file.writestr("a/w.npy", content)
-        message = "a.npz is no complete .*(in 24 bytes|no plain array)"
+        message = "a.npz is not a complete .*(in 24 bytes|not a plain array)"
         with foreign_files.little_memory(), pytest.raises(ValueError, match=message):
             convert("caffe", tmp_path / "a.npz", tmp_path / "out.safetensors")
-    # A few bytes of this kind can ask for a dictionary of gigabytes; numpy writes none of it.
+    # A few bytes of LZMA can ask for a dictionary of gigabytes; numpy never writes it.
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as file:
         file.writestr("a/w.npy", bytes(1000))
-    with pytest.raises(ValueError, match=r"a.npz is no complete .*1000 bytes in"):
+    with pytest.raises(ValueError, match=r"a.npz is not a complete .*1000 bytes in"):
         convert("caffe", tmp_path / "a.npz", tmp_path / "out.safetensors")
 
 
 def test_the_pretrained_squeezenet_knows_a_tandem(tmp_path):
     image = pytest.importorskip("PIL.Image")
     if not SQUEEZENET.exists() or not PHOTO.exists():
-        pytest.skip("the pretrained SqueezeNet and the demonstration image are not at hand")
+        pytest.skip("the pretrained SqueezeNet and the demonstration image are not here")
     target = tmp_path / "squeezenet.safetensors"
     report = convert("caffe_npz", SQUEEZENET, target)
     assert (report.layers, report.parameters) == (26, 1_248_424)

@@ -9,7 +9,7 @@ from flax import traverse_util
 import fcn_jax as fcn
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.preprocessing import CAFFE, SIFT_FLOW
-from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.foreign.convert import convert
 from fcn_jax.weights.weights_file import load_weights
 
 NARROW = fcn.VGG16(width=1 / 32)
@@ -99,7 +99,7 @@ def test_a_whole_net_is_converted(name, tmp_path):
     assert "left out: upscore: bilinear" in str(report)
 
 
-def test_the_at_once_nets_factors_must_be_the_nets(tmp_path):
+def test_the_factors_of_an_at_once_file_must_be_those_of_the_net(tmp_path):
     blobs = as_blobs(values(NETS["8s"]))
     scales = {"scale_pool4": [np.full(16, 0.01)], "scale_pool3": [np.full(8, 0.0001)]}
     plain = write(tmp_path / "plain.caffemodel", foreign_files.caffemodel(blobs))
@@ -140,7 +140,7 @@ def test_a_classifier_is_recognised(name, tmp_path):
     assert report.notes == (("loss1/fc: for training only",) if name == "GoogLeNet" else ())
 
 
-def test_what_is_no_such_net_is_refused(tmp_path):
+def test_files_of_other_nets_are_refused(tmp_path):
     target = tmp_path / "out.safetensors"
 
     def refused(blobs, message, net=None, name="net.caffemodel"):
@@ -150,11 +150,11 @@ def test_what_is_no_such_net_is_refused(tmp_path):
         assert name in str(caught.value) and list(tmp_path.glob("out*")) == []
 
     blobs = as_blobs(values(NETS["8s"]))
-    refused({"ip1": [np.ones((2, 2))]}, "none of the classifiers.* layers ip1. Name the net")
-    refused(blobs, "none of the classifiers.*--net")
+    refused({"ip1": [np.ones((2, 2))]}, "not one of the classifiers.* layers ip1. Name the net")
+    refused(blobs, "not one of the classifiers.*--net")
     wrong = {"conv9": [np.ones(3)], "conv1_1": [np.ones((2, 3, 5, 5)), np.ones(2)]}
     wrong |= {"upscore8": [np.ones((3, 3, 16, 16))]}
     lines = "misshapen: conv1_1.*\n.*unexpected: conv9.*\n.*upscore8 .*not bilinear"
     refused(blobs | wrong, f"(?s){lines}", NETS["8s"])
-    refused(blobs | {"fc6": [np.full((2, 2), np.nan)]}, "not finite in fc6", NETS["8s"])
+    refused(blobs | {"fc6": [np.full((2, 2), np.nan)]}, "not finite numbers in fc6", NETS["8s"])
     refused(dict.fromkeys(("conv1_1", "fc6", "fc8"), [np.ones(3)]), "a kernel and a bias, found")

@@ -1,4 +1,4 @@
-"""Our parameters under other people's names, and back."""
+"""Our parameters exported under Caffe's names, and converted back."""
 
 from typing import ClassVar
 
@@ -14,15 +14,15 @@ from fcn_jax.nets.trunks.squeezenet import Fire
 from fcn_jax.nn.layers import Conv, MaxPool
 from fcn_jax.preprocessing import CAFFE, NYUD_HHA, SIFT_FLOW, ByInput, Preprocessing
 from fcn_jax.runs.lookup import recipe_preprocessing
+from fcn_jax.weights.foreign.convert import convert
 from fcn_jax.weights.foreign.export import export
-from fcn_jax.weights.foreign.kinds import convert
 from fcn_jax.weights.weights_file import load_weights
 
 ODD = Preprocessing(channels="RGB", mean=(1.0, 2.0, 3.0))
 
 
 class Tiny(nn.Module):
-    """A trunk that is traced in no time, with a layer that has layers."""
+    """A trunk that is traced quickly, with a layer that has layers."""
 
     ring: ClassVar[int] = 20
 
@@ -54,7 +54,7 @@ def values(net):
 
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_parameters_come_back_to_the_bit(name, suffix, tmp_path):
+def test_parameters_come_back_bit_exactly(name, suffix, tmp_path):
     net, kind = NETS[name], {".npz": "caffe", ".safetensors": "pytorch_fcn"}[suffix]
     want = values(net)
     out, back = tmp_path / f"out{suffix}", tmp_path / "back.safetensors"
@@ -109,23 +109,27 @@ def test_pytorch_computes_the_same_with_them(tmp_path, random_variables):
 
 def test_what_cannot_be_exported(tmp_path):
     variables = values(NETS["8s"])
-    with pytest.raises(ValueError, match="as .npz or .safetensors; found .*a.pth"):
+    with pytest.raises(ValueError, match="in .npz or .safetensors; found .*a.pth"):
         export(variables, tmp_path / "a.pth", preprocessing=CAFFE)
     with pytest.raises(ValueError, match="batch_stats .batch norms. have no names"):
         export(variables | {"batch_stats": {}}, tmp_path / "a.npz", preprocessing=CAFFE)
     norm = {"params": {"conv1_bn": {"norm": {"scale": np.ones(3), "bias": np.ones(3)}}}}
-    with pytest.raises(ValueError, match="conv1_bn/norm has scale, bias, which are no kernel"):
+    with pytest.raises(ValueError, match="conv1_bn/norm has scale, bias; expected a kernel"):
         export(norm, tmp_path / "a.npz", preprocessing=CAFFE)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_that_was_tampered_with(tmp_path):
+def test_a_changed_export_is_refused(tmp_path):
     path, target = tmp_path / "a.npz", tmp_path / "out.safetensors"
     for arrays, message in (
         ({"conv1/x": np.ones(3)}, "a.npz has conv1/x; expected LAYER/w and LAYER/b"),
         ({"conv1/b": np.ones(3)}, "a.npz has conv1/b; expected LAYER/w and LAYER/b"),
-        ({"metadata": np.array('{"preprocessing": 3}')}, "a.npz: its preprocessing is damaged"),
-        ({"metadata": np.array('{"preprocessing": {"channels": "B"}}')}, "is damaged"),
+        (
+            {"conv1/w": np.array(["text"])},
+            "a.npz holds values that are not finite numbers in conv1",
+        ),
+        ({"metadata": np.array('{"preprocessing": 3}')}, "a.npz: damaged preprocessing"),
+        ({"metadata": np.array('{"preprocessing": {"channels": "B"}}')}, "damaged preprocessing"),
     ):
         np.savez(path, allow_pickle=False, **arrays)
         with pytest.raises(ValueError, match=message):
@@ -133,7 +137,7 @@ def test_an_export_that_was_tampered_with(tmp_path):
     assert not target.exists()
 
 
-def test_a_recipe_knows_what_its_net_expects(tmp_path, monkeypatch):
+def test_the_preprocessing_of_a_recipe_follows_its_start(tmp_path, monkeypatch):
     text = """
 from types import SimpleNamespace
 from fcn_jax.preprocessing import SIFT_FLOW, NYUD_HHA

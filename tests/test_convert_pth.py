@@ -1,13 +1,16 @@
 """Nets of pytorch-fcn and torchvision, from the `.pth` files that they publish."""
 
+import hashlib
+
 import jax
 import numpy as np
 import pytest
 from foreign_files import archive, state_dict, stream
 
 import fcn_jax as fcn
+from fcn_jax.commands.convert import convert as convert_command
 from fcn_jax.preprocessing import CAFFE
-from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.foreign.convert import convert
 from fcn_jax.weights.weights_file import load_weights
 
 EIGHT = np.arange(8, dtype=np.float32)
@@ -48,7 +51,9 @@ def test_a_net_of_pytorch_fcn_is_converted(tmp_path):
     target.unlink()
     tensors["conv1_1.running_mean"] = tensors["conv1_1.bias"]
     write(source, archive(tensors, storages))
-    with pytest.raises(ValueError, match=r"fcn8s.pth has conv1_1.running_mean; expected weights"):
+    with pytest.raises(
+        ValueError, match=r"fcn8s.pth has conv1_1.running_mean; expected LAYER.weight"
+    ):
         convert("pytorch_fcn", source, target, net)
     assert [p.name for p in tmp_path.iterdir()] == ["fcn8s.pth"]
 
@@ -71,7 +76,7 @@ def vgg16_arrays(scale=1 / 32):
 
 def test_published_files_of_torchvision_need_no_torchvision(tmp_path):
     arrays = vgg16_arrays()
-    source = write(tmp_path / "vgg16-397923af.pth", stream(*state_dict(arrays)))
+    source = write(tmp_path / "vgg16.pth", stream(*state_dict(arrays)))
     target = tmp_path / "out.safetensors"
     convert("torchvision", source, target)
     got, about = load_weights(target, architecture="VGG16")
@@ -87,6 +92,27 @@ def test_published_files_of_torchvision_need_no_torchvision(tmp_path):
     assert about.preprocessing == CAFFE and about.num_classes == 10
 
 
+def test_a_hash_in_the_name_must_be_that_of_the_file(tmp_path, capsys):
+    content = stream(*state_dict(vgg16_arrays()))
+    digest, target = hashlib.sha256(content).hexdigest(), tmp_path / "out.safetensors"
+    right = (f"vgg16-{digest[:8]}", f"vgg16-caffe-{digest[:12]}", f"a-{digest}")
+    none = ("vgg16", "vgg16-caffe", "vgg16-0000000", "00000000", "00000000-vgg16", "a-0000000g")
+    for name in (*right, *none):
+        report = convert("torchvision", write(tmp_path / f"{name}.pth", content), target)
+        assert report.metadata.source_sha256 == digest
+    target.unlink()
+    for wrong in ("0" * 8, digest[:8] + "0" * 8):
+        path = write(tmp_path / f"vgg16-{wrong}.pth", content)
+        for kind in ("torchvision", "pytorch_fcn"):
+            with pytest.raises(ValueError, match=f"begins with {wrong}.*found {digest[:8]}"):
+                convert(kind, path, target)
+    with pytest.raises(SystemExit) as end:
+        convert_command("torchvision", tmp_path / "vgg16-00000000.pth", target)
+    error = capsys.readouterr().err
+    assert end.value.code == 1 and error.startswith("error: ") and not target.exists()
+    assert "vgg16-00000000.pth" in error and "Download the file again, or rename it" in error
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -97,7 +123,7 @@ def test_published_files_of_torchvision_need_no_torchvision(tmp_path):
         ([*(f"{n}.{p}" for n in VGG for p in ("weight", "bias"))], "lacks classifier.0.weight"),
     ],
 )
-def test_a_model_is_told_by_its_arrays_and_none_may_lack(names, message, tmp_path):
+def test_a_model_is_recognised_by_its_arrays_and_needs_all(names, message, tmp_path):
     content = archive(*state_dict(dict.fromkeys(names, EIGHT)))
     path = write(tmp_path / "a.pth", content)
     with pytest.raises(ValueError, match=message):
@@ -110,5 +136,5 @@ def test_arrays_that_the_net_lacks_are_refused(tmp_path):
     for kind in ("torchvision", "pytorch_fcn"):
         with pytest.raises(ValueError, match="also has features.30.weight, which this net lacks"):
             convert(kind, path, tmp_path / "out.safetensors")
-    with pytest.raises(ValueError, match="holds a classifier, and says itself which"):
+    with pytest.raises(ValueError, match="holds a classifier and says which"):
         convert("torchvision", path, tmp_path / "out.safetensors", fcn.FCN32s(fcn.VGG16(), 3))

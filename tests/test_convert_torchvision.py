@@ -16,7 +16,7 @@ import fcn_jax as fcn
 from fcn_jax.nets.trunks.alexnet import TorchvisionAlexNet
 from fcn_jax.nets.trunks.googlenet import TorchvisionGoogLeNet
 from fcn_jax.nets.trunks.squeezenet import SqueezeNet11
-from fcn_jax.weights.foreign.kinds import convert
+from fcn_jax.weights.foreign.convert import convert
 from fcn_jax.weights.foreign.torchvision import MEAN, STD, fold_input, read_torchvision
 from fcn_jax.weights.foreign.torchvision_nets import fold_batch_norm
 from fcn_jax.weights.weights_file import load_weights
@@ -150,7 +150,7 @@ def test_a_file_without_a_classifier_is_refused(tmp_path):
     names += [f"classifier.{i}" for i in (0, 3, 6)]
     keys = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
     np.savez(tmp_path / "in.npz", metadata=about("vgg16"), **{k: Features()(k) for k in keys})
-    with pytest.raises(ValueError, match="not finite in fc6, fc7, fc8"):
+    with pytest.raises(ValueError, match="not finite numbers in fc6, fc7, fc8"):
         read_torchvision(tmp_path / "in.npz")
 
 

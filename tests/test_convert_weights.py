@@ -1,4 +1,4 @@
-"""Weights files come back to the bit, and only whole ones."""
+"""Weights files come back bit-exactly, and only complete ones."""
 
 import dataclasses
 import json
@@ -10,12 +10,7 @@ import pytest
 import safetensors.numpy
 
 from fcn_jax.preprocessing import ByInput, LogDepth, Preprocessing
-from fcn_jax.weights.weights_file import (
-    Metadata,
-    load_weights,
-    save_weights,
-    sha256,
-)
+from fcn_jax.weights.weights_file import Metadata, load_weights, save_weights, sha256
 
 ABOUT = Metadata(
     architecture="VGG16",
@@ -43,7 +38,7 @@ def test_weights_come_back(tmp_path):
     assert metadata == ABOUT
     assert jax.tree.structure(got) == jax.tree.structure(given)
     jax.tree.map(np.testing.assert_array_equal, got, given)
-    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # not the owner's alone
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # not for the owner alone
     first = sha256(path)
     save_weights(path, given, ABOUT)
     assert sha256(path) == first and [p.name for p in path.parent.iterdir()] == [path.name]
@@ -56,14 +51,14 @@ def test_weights_come_back(tmp_path):
         ByInput({"color": ABOUT.preprocessing, "depth": LogDepth(mean=7.5)}),
     ],
 )
-def test_what_a_file_says_about_itself_comes_back(preprocessing, tmp_path):
+def test_the_metadata_of_a_file_come_back(preprocessing, tmp_path):
     fields = {"preprocessing": preprocessing, "num_classes": {"semantic": 33}, "net": "FCN()"}
     given = dataclasses.replace(ABOUT, **fields)
     save_weights(tmp_path / "w.safetensors", variables(), given)
     assert load_weights(tmp_path / "w.safetensors")[1] == given
 
 
-def test_files_of_before_the_net_was_named_are_read(tmp_path):
+def test_files_without_the_name_of_the_net_are_read(tmp_path):
     old = {
         "format": "fcn_jax weights 1",
         "architecture": "VGG16",
@@ -81,7 +76,7 @@ def test_files_of_before_the_net_was_named_are_read(tmp_path):
     assert new_file.read_bytes() == old_file.read_bytes()
     for bad in ({"mean": 3}, {"preprocessing": [1]}, {"num": 1}, {"preprocessing": {}}):
         safetensors.numpy.save_file(arrays, old_file, {"fcn_jax": json.dumps(old | bad)})
-        with pytest.raises(ValueError, match="old.safetensors: what it says about itself"):
+        with pytest.raises(ValueError, match="old.safetensors: its metadata is damaged"):
             load_weights(old_file)
 
 
@@ -113,7 +108,7 @@ def test_wrong_weights_files_are_refused(tmp_path):
     whole = path.read_bytes()
     for part in (b"", whole[:5], whole[:100], whole[:-1], b"PK" + whole):
         path.write_bytes(part)
-        with pytest.raises(ValueError, match="no complete .safetensors file"):
+        with pytest.raises(ValueError, match="not a complete .safetensors file"):
             load_weights(path)
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="not written by fcn_jax"):

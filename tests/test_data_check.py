@@ -36,7 +36,7 @@ def test_a_sound_set_is_counted(tmp_path):
         ([[0, 1, 7, 2]], r"x1.png.*found 7 .*255 to ignore"),
     ],
 )
-def test_values_that_are_no_class_are_refused(tmp_path, label, message):
+def test_values_that_are_not_a_class_are_refused(tmp_path, label, message):
     source = make(tmp_path, [GOOD, label, GOOD])
     with pytest.raises(DataError, match=message):
         check_labels(source)
@@ -72,7 +72,7 @@ def test_files_that_are_wrong_are_named(tmp_path):
     with pytest.raises(DataError, match="images.x1.png"):
         check_labels(source)
     image.write_bytes(good_image[:45])
-    check_labels(source)  # the header is whole
+    check_labels(source)  # the header is complete
     with pytest.raises(DataError, match="images.x1.png"):
         check_labels(source, decode_images=True)
     image.unlink()

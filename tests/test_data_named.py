@@ -1,4 +1,4 @@
-"""Several inputs and labels by name move, stack and are checked like one."""
+"""Several inputs and labels by name are moved, stacked and checked like a single one."""
 
 import hashlib
 
@@ -16,13 +16,13 @@ from fcn_jax.data import (
     check_labels,
     evaluation_batches,
 )
-from fcn_jax.data.named import by_name, check_names, each, primary
+from fcn_jax.data.named import as_plain, check_names, plain_if_one, primary, zip_named
 
 SIZES = [(4, 6), (6, 4), (5, 5), (3, 7), (8, 2)]
 
 
 def arrays(h, w):
-    """Depth and labels tell the pixel's row and column; each picture is another noise."""
+    """Depth and labels hold the pixel's row and column; the other images are noise."""
     row, column = np.mgrid[:h, :w]
     rng = np.random.default_rng(h)
     image = {
@@ -59,25 +59,25 @@ class Several:
         Augment(jitter=32),
     ],
 )
-def test_all_inputs_and_labels_move_alike(augment):
+def test_all_inputs_and_labels_move_together(augment):
     image, label = arrays(23, 31)
     for seed in range(6):
         plan = augment.plan((23, 31), np.random.default_rng(seed))
         moved, labels = augment.apply(plan, image, label)
         assert list(moved) == list(image) and list(labels) == list(label)
-        for name in ("color", "hha"):  # as it would alone
+        for name in ("color", "hha"):  # the same as alone
             alone, _ = augment.apply(plan, image[name], label["semantic"])
             np.testing.assert_array_equal(moved[name], alone)
         row, column = (labels[name].astype(int) for name in ("semantic", "geometric"))
         outside = row == 255
         np.testing.assert_array_equal(outside, column == 255)
-        # Nothing between two depths is made up, and what lies outside is missing.
+        # No depth is interpolated, and pixels outside the image are missing.
         assert moved["depth"].dtype == np.uint16
         expected = np.where(outside, 0, 1000 * row + column + 1)[..., None]
         np.testing.assert_array_equal(moved["depth"], expected)
 
 
-def test_colour_changes_the_colours_alone():
+def test_colour_changes_only_the_colour_image():
     image, label = arrays(8, 9)
     changed, _ = Augment(colour=0.5)(image, label, np.random.default_rng(3))
     assert (changed["color"] != image["color"]).any()
@@ -92,7 +92,7 @@ def test_colour_changes_the_colours_alone():
             Batches(NYUDv2(split="train", inputs=inputs), **given)
 
 
-def test_a_plan_for_another_size_names_neither_input_nor_label_as_sound():
+def test_every_input_and_label_must_have_the_size_of_the_plan():
     image, label = arrays(4, 5)
     plan = Augment().plan((4, 5), np.random.default_rng(0))
     for wrong in ("depth", "geometric"):
@@ -102,7 +102,7 @@ def test_a_plan_for_another_size_names_neither_input_nor_label_as_sound():
             Augment().apply(plan, one, two)
 
 
-def test_batches_are_dicts_of_stacks_filled_with_0_and_255():
+def test_batches_are_dicts_of_arrays_filled_up_with_0_and_255():
     batch = Batches(Several(), batch_size=4, seed=1, with_replacement=False)[0]
     canvas = tuple(batch["size"].max(axis=0))
     assert {k: (v.shape, v.dtype) for k, v in batch["image"].items()} == {
@@ -143,7 +143,7 @@ def test_each_label_is_checked_with_its_own_classes():
         assert checked.absent[name] == tuple(f"{name} {k}" for k in np.flatnonzero(count[:-1] == 0))
 
 
-def test_what_is_wrong_with_one_of_several_is_named():
+def test_an_error_names_which_of_several_is_wrong():
     class Fewer(Several):
         num_classes = {"semantic": 30, "geometric": 3}
 
@@ -163,31 +163,25 @@ def test_what_is_wrong_with_one_of_several_is_named():
     source.change = {"geometric": lambda i, h, w: np.full((h, w), 255, np.uint8)}
     with pytest.raises(DataError, match=r"\(geometric\).*nothing to learn"):
         check_labels(source)
-    assert (
-        not Batches(source, batch_size=1, seed=0, with_replacement=True)[0]["label"][
-            "semantic"
-        ].max()
-        == 255
-    )
+    batch = Batches(source, batch_size=1, seed=0, with_replacement=True)[0]
+    assert batch["label"]["semantic"].max() < 255
     source.change = {"depth": lambda i, h, w: np.zeros((w, h, 1), np.uint16)}
     with pytest.raises(DataError, match="the depth has 6 rows and 4 columns.*swapped"):
         check_labels(source)
     everywhere = lambda i, h, w: np.full((h, w), 255 if i == 2 else 1, np.uint8)  # noqa: E731
     source.change = {"geometric": everywhere}
-    assert check_labels(source).unlabelled == ()  # its semantic label is there
+    assert check_labels(source).unlabelled == ()  # example 2 has its semantic label
     source.change |= {"semantic": everywhere}
     assert check_labels(source).unlabelled == ("2",)
 
 
-def test_arrays_that_do_not_go_together_are_refused():
+def test_names_that_do_not_match_are_refused():
     image, label = arrays(2, 2)
     for other in ({"color": image["color"]}, image["color"]):
         with pytest.raises(DataError, match="same names"):
-            each(lambda *_: None, image, other)
+            zip_named(image, other)
     with pytest.raises(DataError, match="classes and inputs"):
-        Joined(
-            sources=(NYUDv2(split="train"), NYUDv2(split="val", inputs=("depth",))),
-        )
+        Joined(sources=(NYUDv2(split="train"), NYUDv2(split="val", inputs=("depth",))))
     for labels in ((), ("semantic", "semantic"), "depth", ("depth",)):
         with pytest.raises(DataError, match="SIFTFlow.*semantic, geometric"):
             SIFTFlow(split="train", labels=labels)
@@ -198,11 +192,11 @@ def test_arrays_that_do_not_go_together_are_refused():
 
 
 def test_one_is_plain_and_several_are_a_dict_in_order():
-    assert by_name("a", str.upper) == by_name(("a",), str.upper) == "A"
-    assert list(by_name(("b", "a"), str.upper).items()) == [("b", "B"), ("a", "A")]
-    assert each(lambda name, x, y: (name, x + y), 1, 2) == ("", 3)
-    both = each(lambda name, x, y: (name, x + y), {"p": 1, "q": 2}, {"q": 10, "p": 20})
-    assert both == {"p": ("p", 21), "q": ("q", 12)}
+    assert zip_named(1, 2) == zip_named({"": 1}, 2) == [("", 1, 2)]
+    assert zip_named({"p": 1, "q": 2}, {"q": 10, "p": 20}) == [("p", 1, 20), ("q", 2, 10)]
+    for value in (3, {"p": 3}, {"b": 1, "a": 2}):
+        assert as_plain({name: one for name, one in zip_named(value)}) == value
+    assert plain_if_one({"p": 3}) == 3 and plain_if_one({"b": 1, "a": 2}) == {"b": 1, "a": 2}
     assert primary({"p": 1, "q": 2}) == primary(1) == 1
 
 
@@ -229,7 +223,7 @@ class Plain(Several):
     ],
 )
 def test_a_plain_source_has_the_batches_it_always_had(augment, keys, digest):
-    """A run is resumed to the bit by whatever version of this package goes on with it."""
+    """A later version of this package resumes a run bit-exactly."""
     loader = Batches(Plain(), batch_size=4, seed=3, with_replacement=False, augment=augment)
     data = b"".join(loader[n][key].tobytes() for n in range(3) for key in keys)
     assert hashlib.sha256(data).hexdigest()[:16] == digest

@@ -1,4 +1,4 @@
-"""Batches are functions of (seed, n), whatever the threads, parts and canvases."""
+"""Batches are functions of (seed, n), independent of threads, parts and canvases."""
 
 import dataclasses
 import itertools
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fcn_jax.arithmetic import round_up
 from fcn_jax.data import (
     Augment,
     Batches,
@@ -83,7 +84,7 @@ def test_batches_depend_on_seed_and_number_alone(with_replacement):
     augment = Augment(mirror=True, scale=(0.5, 2.0), crop=(6, 6), jitter=2, colour=0.2)
     one = batches(with_replacement=with_replacement, augment=augment)
     forward = [one[n] for n in range(6)]
-    for n in (5, 0, 3):  # a new object, another order: as after a restart
+    for n in (5, 0, 3):  # a new object and another order, as after a restart
         same(batches(with_replacement=with_replacement, augment=augment)[n], forward[n])
     other = batches(with_replacement=with_replacement, augment=augment, seed=4)
     assert any(not np.array_equal(other[n]["size"], forward[n]["size"]) for n in range(6))
@@ -94,7 +95,7 @@ def test_shuffled_epochs_show_each_example_once_and_run_across_borders():
     epochs = [numbers[e * 7 : (e + 1) * 7] for e in range(8)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 4
-    assert drawn(batches(batch_size=1), 56) == numbers  # the order is that of the examples
+    assert drawn(batches(batch_size=1), 56) == numbers  # the batch size does not change the order
 
 
 def test_with_replacement_draws_uniformly_and_repeats():
@@ -161,7 +162,7 @@ def test_canvases_cover_every_batch_and_are_never_larger_than_one(
     )
     grown = sizes if augment is None else [augment.largest(size) for size in sizes]
     tight = [max(size[axis] for size in grown) for axis in (0, 1)]
-    covering = tuple(-(-side // multiple) * multiple for side in tight)
+    covering = tuple(round_up(side, multiple) for side in tight)
     assert canvases[-1] == covering and 1 <= len(canvases) <= most
     assert all(h <= covering[0] and w <= covering[1] for h, w in canvases)
     assert all(h % multiple == w % multiple == 0 for h, w in canvases)
@@ -200,14 +201,12 @@ def test_evaluation_shows_every_example_once(batch_size, canvases):
                 assert (h, w) == SIZES[i] and (image[:h, :w] == i).all()
                 seen.append(int(i))
     assert sorted(seen) == list(range(7))
-    assert [int((loader[n]["index"] < 0).sum()) for n in range(len(loader) - 1)] == [0] * (
-        len(loader) - 1
-    )
+    assert not any((loader[n]["index"] < 0).any() for n in range(len(loader) - 1))
     with pytest.raises(IndexError):
         loader[len(loader)]
 
 
-def test_evaluation_keeps_like_sizes_together():
+def test_evaluation_keeps_similar_sizes_together():
     source = Numbers(((10, 20), (20, 10)) * 6)
     loader = evaluation_batches(source, batch_size=6)
     assert sorted(loader[n]["image"].shape[1:3] for n in range(2)) == [(10, 20), (20, 10)]

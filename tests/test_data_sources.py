@@ -43,7 +43,7 @@ def save_list(path, ids):
 
 
 def label_of(name, h=6, w=8):
-    """A label that tells which image it belongs to."""
+    """A label that depends on its image's name."""
     label = np.full((h, w), int(hashlib.md5(name.encode()).hexdigest(), 16) % 21, np.uint8)
     label[0] = 255
     return label
@@ -168,25 +168,6 @@ def test_mat_labels_that_uint8_would_change_are_refused(tmp_path, value):
         as_indices(read_mat(tmp_path / "x.mat", "S"), tmp_path / "x.mat")
 
 
-def test_folders_match_by_name(tmp_path):
-    save_image(tmp_path / "images" / "deep" / "x.JPG")
-    save_image(tmp_path / "images" / "y.png")
-    save_index(tmp_path / "labels" / "deep" / "x.png", label_of("x"))
-    save_index(tmp_path / "labels" / "y.png", label_of("y"), palette=False)
-    source = Folders(num_classes=21).at(tmp_path)
-    assert source.ids == ("deep/x", "y") and source.class_names[20] == "class 20"
-    np.testing.assert_array_equal(source[0].label, label_of("x"))
-    np.testing.assert_array_equal(source[1].label, label_of("y"))
-    save_image(tmp_path / "images" / "lonely.png")
-    save_index(tmp_path / "labels" / "orphan.png", label_of("z"))
-    with pytest.raises(DataError, match="no image.*orphan.*no label.*lonely"):
-        len(Folders(num_classes=21).at(tmp_path))
-    save_list(tmp_path / "train.txt", ["y"])
-    assert Folders(num_classes=21, split="train.txt").at(tmp_path).ids == ("y",)
-    with pytest.raises(DataError, match="class_names"):
-        Folders(num_classes=3, class_names=("a", "b"))
-
-
 def test_sources_are_values_and_read_nothing_early():
     recipes = [VOC(split="val"), SBD(split="train"), SIFTFlow(split="test"), Folders(num_classes=2)]
     recipes.append(Joined(sources=(recipes[0], recipes[1])))
@@ -248,7 +229,7 @@ def test_gray_png_of_few_bits_is_refused_not_stretched(tmp_path):
         + chunk(b"IDAT", zlib.compress(b"\x00\x12"))
         + chunk(b"IEND", b"")
     )
-    assert np.asarray(Image.open(path)).tolist() == [[17, 34]]  # what Pillow would have said
+    assert np.asarray(Image.open(path)).tolist() == [[17, 34]]  # as Pillow reads it
     with pytest.raises(DataError, match="four.png.*8 bits"):
         read_index_png(path)
 
@@ -291,21 +272,3 @@ def test_real_data():
     assert len(voc) == 736
     assert set(np.unique(voc.label(0))) <= {*range(21), 255}
     assert len(VOC(split="val").at(SHARED / "voc")[0].image.shape) == 3
-
-
-def test_folders_hold_out_the_same_tenth_whatever_else_there_is(tmp_path):
-    def halves(names):
-        for name in names:
-            save_image(tmp_path / "images" / f"{name}.png")
-            save_index(tmp_path / "labels" / f"{name}.png", label_of("x"))
-        whole = Folders(num_classes=21, root=tmp_path)
-        tenth, rest = (dataclasses.replace(whole, held_out=h) for h in (True, False))
-        assert sorted(tenth.ids + rest.ids) == list(whole.ids)
-        return tenth.ids
-
-    names = [f"image{i}" for i in range(20)]
-    assert len(halves(names[:5])) == 1
-    held_out = halves(names)
-    assert len(held_out) == 2
-    digests = {n: hashlib.sha256(n.encode()).digest() for n in names}
-    assert set(held_out) == set(sorted(names, key=digests.__getitem__)[:2])

@@ -35,7 +35,7 @@ def pair(h, w):
 
 @settings(max_examples=150, deadline=None)
 @given(augment=augments, h=sides, w=sides, seed=st.integers(0, 99))
-def test_the_plan_gives_the_size_and_image_and_label_move_alike(augment, h, w, seed):
+def test_the_plan_gives_the_size_and_image_and_label_move_together(augment, h, w, seed):
     image, row_label = pair(h, w)
     column_label = image[..., 1] // 6
     plan = augment.plan((h, w), rng(seed))

@@ -1,4 +1,4 @@
-"""Fetching one file from a server that can do what servers do wrong."""
+"""Downloads one file from a server that misbehaves as real ones do."""
 
 import contextlib
 import dataclasses
@@ -37,18 +37,18 @@ def test_a_file_is_fetched_once(server, said, tmp_path):
 
 
 @pytest.mark.parametrize("tag", ['"one"', "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_broken_connection_is_gone_on_with(server, said, tmp_path, tag):
+def test_a_broken_connection_is_resumed(server, said, tmp_path, tag):
     server.files["/a.tar"] = Served(cuts=[100_000, 0, 50_000], tag=tag)
     pauses = []
     path = fetch(remote(server), tmp_path, said, pause=pauses.append)
     assert path.read_bytes() == CONTENT
     ranges = [r for _, r in server.requests]
     assert ranges == [None, "bytes=100000-", "bytes=100000-", "bytes=150000-"]
-    assert pauses == [1, 1, 1]  # what gained bytes starts the count anew
+    assert pauses == [1, 1, 1]  # an attempt that receives bytes restarts the count
     assert "closed after 100000 of 300000 bytes; trying again" in said.text()
 
 
-def test_another_process_goes_on_with_the_part(server, said, tmp_path):
+def test_another_process_resumes_the_part(server, said, tmp_path):
     server.files["/a.tar"] = Served(cuts=[100_000] + [0] * TRIES)
     with pytest.raises(DataError, match=r"closed after 100000 of 300000 bytes \(4 attempts\)"):
         fetch(remote(server), tmp_path, said, pause=lambda s: None)
@@ -59,19 +59,19 @@ def test_another_process_goes_on_with_the_part(server, said, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "later",
+    "served",
     [Served(ranges=False), Served(tag='"two"'), Served(tag="")],
     ids=["no ranges", "changed", "no tag"],
 )
-def test_it_starts_over_where_it_cannot_go_on(server, said, tmp_path, later):
+def test_it_starts_over_where_it_cannot_resume(server, said, tmp_path, served):
     (tmp_path / "a.tar.part").write_bytes(b"x" * 100_000)
     (tmp_path / "a.tar.part.tag").write_text('"one"')
-    server.files["/a.tar"] = later
+    server.files["/a.tar"] = served
     assert fetch(remote(server), tmp_path, said).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("tag", ["", 'W/"one"'])
-def test_a_version_that_cannot_be_named_is_not_gone_on_with(server, said, tmp_path, tag):
+def test_a_version_without_a_strong_tag_is_not_resumed(server, said, tmp_path, tag):
     server.files["/a.tar"] = Served(tag=tag, cuts=[100_000])
     assert fetch(remote(server), tmp_path, said, pause=lambda s: None).read_bytes() == CONTENT
     assert [r for _, r in server.requests] == [None, None]
@@ -85,7 +85,7 @@ def test_a_part_without_its_tag_starts_over(server, said, tmp_path):
 
 
 @pytest.mark.parametrize("size, requests", [(300_000, 1), (300_001, 2)])
-def test_a_part_that_is_whole_or_too_long(server, said, tmp_path, size, requests):
+def test_a_part_that_is_complete_or_too_long(server, said, tmp_path, size, requests):
     (tmp_path / "a.tar.part").write_bytes((CONTENT + b"x")[:size])
     (tmp_path / "a.tar.part.tag").write_text('"one"')
     server.files["/a.tar"] = Served()
@@ -94,7 +94,7 @@ def test_a_part_that_is_whole_or_too_long(server, said, tmp_path, size, requests
     assert len(server.requests) == requests
 
 
-def test_statuses_that_pass_are_tried_again_and_others_not(server, said, tmp_path):
+def test_only_temporary_errors_are_tried_again(server, said, tmp_path):
     server.files["/a.tar"] = Served(statuses=[503, 429])
     pauses = []
     fetch(remote(server), tmp_path, said, pause=pauses.append)
@@ -124,7 +124,7 @@ def test_redirects_are_followed_with_the_range(server, said, tmp_path):
     assert server.requests[-1] == ("/b", "bytes=1000-")
 
 
-def test_an_altered_file_is_not_taken(server, said, tmp_path):
+def test_an_altered_file_is_refused(server, said, tmp_path):
     altered = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     server.files |= {"/a.tar": Served(altered), "/mirror": Served()}
     with pytest.raises(DataError, match=f"expected {SHA256} as published, found sha256:"):
@@ -137,14 +137,14 @@ def test_an_altered_file_is_not_taken(server, said, tmp_path):
         fetch(remote(server), tmp_path, said)
 
 
-def test_a_truncated_file_is_not_taken_where_no_length_is_told(server, said, tmp_path):
+def test_a_truncated_file_is_refused_where_no_length_is_sent(server, said, tmp_path):
     server.files["/a.tar"] = Served(length=False, cuts=[200_000])
     with pytest.raises(DataError, match="200000 bytes"):
         fetch(remote(server), tmp_path, said)
     assert fetch(remote(server), tmp_path, said).read_bytes() == CONTENT
 
 
-def test_md5_is_compared_where_that_is_published(server, said, tmp_path):
+def test_a_published_md5_is_compared(server, said, tmp_path):
     server.files["/a.tar"] = Served()
     right = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
     with pytest.raises(DataError, match="expected md5:0123"):

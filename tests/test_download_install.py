@@ -1,4 +1,4 @@
-"""Whole data sets: fetched, unpacked and laid out as the readers expect."""
+"""Whole data sets: downloaded, unpacked and laid out as the readers expect."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_complete_set_is_left_alone(server, said, tmp_path):
     assert said.text().count("complete, left alone") == 2
 
 
-def test_a_set_put_elsewhere_by_hand_is_recognised(server, said, tmp_path):
+def test_a_data_set_moved_to_another_place_is_recognised(server, said, tmp_path):
     chosen = small(server, "voc2012")
     install(chosen, tmp_path, report=said)
     (tmp_path / "VOCdevkit" / "VOC2012").rename(tmp_path / "VOC2012")
@@ -60,7 +60,7 @@ def test_a_set_put_elsewhere_by_hand_is_recognised(server, said, tmp_path):
     assert len(server.requests) == before and names(tmp_path / "VOCdevkit") == []
 
 
-def test_a_set_that_lacks_its_lists_gets_them_alone(server, said, tmp_path):
+def test_a_data_set_without_its_lists_gets_only_these(server, said, tmp_path):
     chosen = small(server, "nyudv2")
     install(chosen, tmp_path, report=said)
     (tmp_path / "nyud" / "val.txt").write_text("mine\n")
@@ -82,7 +82,7 @@ def test_an_incomplete_folder_is_not_touched(server, said, tmp_path):
     assert mine.read_bytes() == b"mine"
 
 
-def test_what_is_to_be_fetched_by_hand_is_said_at_once(server, said, tmp_path):
+def test_all_files_to_fetch_by_hand_are_named_at_once(server, said, tmp_path):
     chosen = small(server, "siftflow")
     del server.files["/sift-flow-test.txt"], server.files["/SiftFlowDataset.zip"]
     with pytest.raises(DataError, match="404 Not Found") as raised:
@@ -99,7 +99,7 @@ def test_what_is_to_be_fetched_by_hand_is_said_at_once(server, said, tmp_path):
     assert readers("siftflow", tmp_path)[0].ids == ("a", "b")
 
 
-def test_the_table_is_sound_and_documented():
+def test_the_table_is_consistent_and_documented():
     files, document = [], (Path(__file__).parents[1] / "docs" / "data.md").read_text()
     for data_set in SETS:
         assert f"`{data_set.name}`" in document
@@ -115,7 +115,7 @@ def test_the_table_is_sound_and_documented():
         assert all(other == file for other in same)
 
 
-def test_the_command_knows_every_set(monkeypatch, tmp_path):
+def test_the_command_knows_every_data_set(monkeypatch, tmp_path):
     import tyro
 
     from fcn_jax.commands import download as command
@@ -128,7 +128,7 @@ def test_the_command_knows_every_set(monkeypatch, tmp_path):
     assert {data for _, data in installed} == {tmp_path}
 
     def refuse(data_set, data):
-        raise DataError("cannot be had")
+        raise DataError("cannot be fetched")
 
     monkeypatch.setattr(install_module, "install", refuse)
     with pytest.raises(SystemExit) as stopped:

@@ -1,4 +1,4 @@
-"""Installing where something goes wrong: killed, hostile, two at once, no room."""
+"""Installing where something fails: killed, a hostile archive, two processes, a full disk."""
 
 import dataclasses
 import io
@@ -60,7 +60,7 @@ def test_a_process_killed_while_unpacking_leaves_nothing_that_looks_complete(
         readers("sbd", tmp_path)[0].ids  # noqa: B018
     requests = len(server.requests)
     install(chosen, tmp_path, report=said)
-    assert len(server.requests) == requests  # the archive was there
+    assert len(server.requests) == requests  # the archive was there already
     assert readers("sbd", tmp_path)[0].ids == ("a", "b") and not left.exists()
 
 
@@ -86,7 +86,7 @@ def test_a_hostile_archive_leaves_nothing_behind(server, said, tmp_path):
     assert not [n for n in names(tmp_path / "downloads") if "unpacking" in n]
 
 
-def test_two_at_once_take_turns(server, tmp_path):
+def test_installs_at_the_same_time_take_turns(server, tmp_path):
     chosen, errors = small(server, "siftflow"), []
 
     def run():
@@ -106,7 +106,7 @@ def test_two_at_once_take_turns(server, tmp_path):
 
 
 def test_a_waiting_process_says_so(server, said, tmp_path):
-    """The lock is another process's: another open file of this one counts as such."""
+    """A second open file of this process stands for another process."""
     fcntl = pytest.importorskip("fcntl", reason="no file locks of this kind on this system")
     (tmp_path / "downloads").mkdir()
     with (tmp_path / "downloads" / ".lock").open("w") as held:
@@ -123,7 +123,7 @@ def test_a_waiting_process_says_so(server, said, tmp_path):
     assert (tmp_path / "VOCdevkit" / "VOC2012").exists()
 
 
-def test_too_little_room_is_said_before_anything_is_fetched(server, said, tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_the_download(server, said, tmp_path, monkeypatch):
     usage = install_module.shutil.disk_usage(tmp_path)._replace(free=1_999_999)
     monkeypatch.setattr(install_module.shutil, "disk_usage", lambda path: usage)
     chosen = small(server, "sbd")
@@ -134,7 +134,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(server, said, tmp_pa
     install(chosen, tmp_path, report=said)
 
 
-def test_a_disk_that_refuses_is_an_error_of_one_line(server, said, tmp_path):
+def test_a_disk_that_cannot_be_written_is_reported(server, said, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written to.*--data"):
         install(small(server, "sbd"), tmp_path / "file", report=said)

@@ -1,4 +1,4 @@
-"""Archives: unpacked, or refused where they are hostile or damaged."""
+"""Archives are unpacked, or refused if they are hostile or damaged."""
 
 import gzip
 import os
@@ -43,18 +43,18 @@ HOSTILE = {
     "character device": (tar_of(special("evil", tarfile.CHRTYPE)), "device"),
     "block device": (tar_of(special("evil", tarfile.BLKTYPE)), "device"),
     "pipe": (tar_of(special("evil", tarfile.FIFOTYPE)), "pipe"),
-    "control character": (tar_of(("evil\x1b[2J", b"")), "no name"),
-    "no name": (tar_of((".", b"")), "no name"),
+    "control character": (tar_of(("evil\x1b[2J", b"")), "not a valid file name"),
+    "no name": (tar_of((".", b"")), "not a valid file name"),
     "bytes": (tar_of(("evil", bytes(2000))), "more than the expected"),
     "bytes in zip": (zip_of(("evil", bytes(2000))), "more than the expected"),
     "members": (tar_of(*((f"{i}", b"") for i in range(11))), "more than the expected"),
-    "twice": (tar_of(("evil", b"1"), ("evil", b"2")), "one name"),
-    "twice, written otherwise": (tar_of(("a/evil", b"1"), ("a/./evil", b"2")), "one name"),
-    "case": (tar_of(("a/evil", b"1"), ("a/EVIL", b"2")), "one name"),
-    "case of a folder": (tar_of(("a/1", b"1"), ("A/2", b"2")), "one name"),
-    "accents": (tar_of(("\u00e9", b"1"), ("e\u0301", b"2")), "one name"),
-    "file as folder": (tar_of(("evil", b"1"), ("evil/a", b"2")), "one name"),
-    "folder as file": (tar_of(("evil/a", b"1"), ("evil", b"2")), "one name"),
+    "twice": (tar_of(("evil", b"1"), ("evil", b"2")), "the same name"),
+    "twice, spelled differently": (tar_of(("a/evil", b"1"), ("a/./evil", b"2")), "the same name"),
+    "case": (tar_of(("a/evil", b"1"), ("a/EVIL", b"2")), "the same name"),
+    "case of a folder": (tar_of(("a/1", b"1"), ("A/2", b"2")), "the same name"),
+    "accents": (tar_of(("\u00e9", b"1"), ("e\u0301", b"2")), "the same name"),
+    "file as folder": (tar_of(("evil", b"1"), ("evil/a", b"2")), "the same name"),
+    "folder as file": (tar_of(("evil/a", b"1"), ("evil", b"2")), "the same name"),
 }
 
 
@@ -69,7 +69,7 @@ def test_hostile_archives_are_refused(tmp_path, archive, message):
 
 
 def long_header(size, kind):
-    """A member's header that says it is followed by `size` bytes."""
+    """The header of a member that claims to have `size` bytes."""
     info = tarfile.TarInfo("evil")
     info.type, info.size = kind, size
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -97,7 +97,7 @@ def test_a_bomb_stops_before_it_is_unpacked(tmp_path, bomb):
 
 
 def flipped(archive, *at):
-    """The archive with the lowest bit of some bytes turned over."""
+    """The archive with the lowest bit of some bytes flipped."""
     return bytes(byte ^ (i in at) for i, byte in enumerate(archive))
 
 

@@ -29,7 +29,7 @@ SIZES = {
 }
 
 
-def by_name(net, height, width, **kwargs):
+def rows_by_name(net, height, width, **kwargs):
     return {row.name: row for row in explain(net, height, width, **kwargs)}
 
 
@@ -42,34 +42,18 @@ def test_crop_offsets_are_the_papers(head, offsets):
     assert crops(HEADS[head](NARROW, 2)) == offsets
 
 
-class UpTo(fcn.VGG16):
-    """VGG16 whose deepest map is `last`, for nets that score one pool alone."""
-
-    last: str = "pool5"
-
-    def __call__(self, x, *, train):
-        maps = super().__call__(x, train=train)
-        names = list(maps)
-        return {name: maps[name] for name in names[: names.index(self.last) + 1]}
-
-
-@pytest.mark.parametrize("last, offset", [("pool5", 115), ("pool4", 107), ("pool3", 103)])
-def test_crop_offsets_of_one_pool_alone(last, offset):
-    assert crops(fcn.FCN32s(UpTo(width=1 / 64, last=last), 2)) == [offset]
-
-
 @pytest.mark.parametrize("rows, columns", [(1, 26), (224, 256), (333, 375), (425, 560), (480, 640)])
-def test_sizes_are_caffe_s(rows, columns):
+def test_sizes_are_those_of_caffe(rows, columns):
     expected = zip(LAYERS.split(), SIZES[rows].split(), SIZES[columns].split(), strict=True)
     found = {}
     for head in HEADS.values():
-        found |= by_name(head(NARROW, 2), rows, columns)
+        found |= rows_by_name(head(NARROW, 2), rows, columns)
     for layer, height, width in expected:
         assert found[layer].shape[:2] == (int(height), int(width)), layer
 
 
 def test_receptive_fields():
-    found = by_name(fcn.FCN8s(NARROW, 2), 61, 90)
+    found = rows_by_name(fcn.FCN8s(NARROW, 2), 61, 90)
     for layer, field, stride in (
         ("pool3", 44, 8),
         ("pool4", 100, 16),
@@ -101,7 +85,7 @@ def test_parameter_counts(head, classes, channels, count):
 
 
 def test_flops_by_hand():
-    found = by_name(fcn.FCN32s(fcn.SqueezeNet(), 5), 20, 30)
+    found = rows_by_name(fcn.FCN32s(fcn.SqueezeNet(), 5), 20, 30)
     conv1 = found["conv1"]
     assert conv1.padding == 100 and conv1.shape == (107, 112, 96)
     assert conv1.flops == 2 * 107 * 112 * 96 * 7 * 7 * 3

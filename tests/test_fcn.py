@@ -107,8 +107,8 @@ def test_fields_make_the_net():
     assert names == {"trunk", "upscore2", "upscore_pool4", *scores}
 
 
-def dense_vgg(params, image):
-    """VGG16 as a classifier: pools that divide evenly, then matrix products on a flat vector."""
+def ordinary_vgg(params, image):
+    """VGG16 as an ordinary classifier: matrix products on a flat vector after the pools."""
     x = image
     trunk = params["trunk"]
     for stage, count in enumerate((2, 2, 3, 3, 3), 1):
@@ -127,13 +127,13 @@ def dense_vgg(params, image):
     return x
 
 
-def test_the_classifier_is_the_dense_one_on_its_crop(random_variables, close):
+def test_on_its_crop_the_classifier_is_the_ordinary_one(random_variables, close):
     net = fcn.Classifier(fcn.VGG16(width=1 / 32), num_classes=7)
     variables = random_variables(net, size=224)
     image = draw(2, 224, 224, 3)
     scores = jax.jit(net.apply, compiler_options=QUICK)(variables, image)
     assert scores.shape == (2, 1, 1, 7)
-    close(scores[:, 0, 0], jax.jit(dense_vgg)(variables["params"], image))
+    close(scores[:, 0, 0], jax.jit(ordinary_vgg)(variables["params"], image))
 
 
 class Unpadded(nn.Module):
@@ -159,7 +159,7 @@ def test_the_heat_map_is_the_classifier_slid_over_the_image(random_variables):
     np.testing.assert_allclose(heat.reshape(12, 3), each.reshape(12, 3), atol=1e-5)
 
 
-def test_squeezenet_s_classifier():
+def test_the_classifier_of_squeezenet():
     net = fcn.Classifier(fcn.SqueezeNet())
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     scores, variables = jax.eval_shape(net.init_with_output, jax.random.key(0), images)
@@ -169,7 +169,7 @@ def test_squeezenet_s_classifier():
 
 
 @pytest.mark.parametrize("trunk", [NARROW, fcn.SqueezeNet(aligned=True)])
-def test_an_aligned_trunk_is_no_classifier(trunk):
+def test_an_aligned_trunk_is_not_a_classifier(trunk):
     with pytest.raises(ValueError, match="aligned=False"):
         trace(fcn.Classifier(trunk), 224, 224)
 

@@ -34,13 +34,13 @@ def test_nets_with_names_are_values():
     assert hash(fcn.LateFusion({"color": early})) == hash(fcn.LateFusion({"color": early.clone()}))
 
 
-def test_early_fusion_stacks_the_inputs_in_the_net_s_order():
+def test_early_fusion_concatenates_the_inputs_in_the_order_of_the_net():
     x = images(depth=1, color=3)
     net = fcn.FCN32s(NARROW, 2, inputs={"color": 3, "depth": 1})
     variables = random_like(net)
     flat = fcn.FCN32s(NARROW, 2)
-    stacked = jnp.concatenate([x["color"], x["depth"]], -1)
-    np.testing.assert_array_equal(net.apply(variables, x), flat.apply(variables, stacked))
+    concatenated = jnp.concatenate([x["color"], x["depth"]], -1)
+    np.testing.assert_array_equal(net.apply(variables, x), flat.apply(variables, concatenated))
 
 
 def test_late_fusion_is_the_mean_of_its_streams():
@@ -68,7 +68,7 @@ def test_each_head_is_the_net_with_that_head_alone():
         np.testing.assert_array_equal(scores[head], alone)
 
 
-def test_streams_and_heads_have_the_reference_s_names():
+def test_streams_and_heads_have_the_names_of_the_reference():
     net = fcn.LateFusion({"color": fcn.FCN32s(NARROW, HEADS)})
     shapes = jax.eval_shape(net.init, jax.random.key(0), placeholder(net))
     with pytest.raises(ValueError) as error:

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_jax.prepare.hha import NYU, Camera, hha, nyu_camera, read_depth
+from fcn_jax.data.readers import read_depth
+from fcn_jax.prepare.hha import NYU, Camera, hha, nyu_camera
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "hha"
 
 
 def apart(planes, radius=3):
-    """Pixels whose whole window shows one plane."""
+    """Whether a pixel's whole window shows one plane."""
     padded = np.pad(planes, radius, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2)
     return windows.max((2, 3)) == windows.min((2, 3))
@@ -31,7 +32,7 @@ def test_floor_and_walls_have_their_angles_and_heights(pitch, roll):
     angles = np.where(planes == 0, 38, 128)
     assert np.abs(found[..., 2] - angles)[apart(planes)].max() <= 1
     height = np.clip(120 - 100 * depth * (rays(camera, size) @ down), 0, 255)
-    assert np.abs(found[..., 1] - height).max() <= 3  # windows over an edge tilt gravity a bit
+    assert np.abs(found[..., 1] - height).max() <= 3  # windows over an edge tilt gravity a little
     assert np.abs(found[..., 0] - np.minimum(310 / np.maximum(depth, 1), 255)).max() <= 0.5 + 1e-9
 
 
@@ -40,10 +41,10 @@ def test_floor_and_walls_have_their_angles_and_heights(pitch, roll):
 )
 def test_a_bare_wall_has_its_disparity_and_stands_upright(metres, disparity):
     found = hha(np.full(SIZE, metres), SMALL)
-    assert (found[..., 0] == disparity).all()  # 31000 / 400 is 77.5: halves go up
+    assert (found[..., 0] == disparity).all()  # 31000 / 400 is 77.5, rounded up
     assert (found[..., 2] == 128).all()
     height = -100 * metres * rays()[..., 1]
-    lowest = height.min() if height.min() <= -90 else -130  # no floor in sight
+    lowest = height.min() if height.min() <= -90 else -130  # else the floor is out of sight
     assert np.abs(found[..., 1] - np.clip(height - lowest, 0, 255)).max() <= 0.5 + 1e-9
 
 
@@ -65,7 +66,7 @@ def test_a_mirrored_room_has_a_mirrored_hha():
     depth, _ = uneven()
     mirrored = Camera(fx=SMALL.fx, fy=SMALL.fy, cx=SIZE[1] - 1 - SMALL.cx, cy=SMALL.cy)
     there, back = hha(depth, SMALL), hha(depth[:, ::-1], mirrored)[:, ::-1]
-    assert (there == back).mean() > 0.999  # else a rounding
+    assert (there == back).mean() > 0.999  # the rest is rounding
     assert np.abs(there.astype(int) - back).max() <= 1
 
 
@@ -86,7 +87,7 @@ def test_a_crop_is_of_the_same_room():
 
 
 def slow_hha(depth, camera, measured):
-    """As the original says it, pixel by pixel: least squares, eigenvectors, a rotation."""
+    """The original's method, pixel by pixel: least squares, then eigenvectors."""
     z = depth * 100
     points = rays(camera, z.shape) * z[..., None]
     gravity = np.array([0.0, 1.0, 0.0])
@@ -119,10 +120,10 @@ def slow_hha(depth, camera, measured):
     return np.clip(np.stack(channels, axis=-1), 0, 255)
 
 
-def test_equals_a_slow_computation():
+def test_equals_a_slow_independent_computation():
     depth, rng = uneven(1)
     depth = depth[30:54, 20:48]
-    depth[:8] *= 1 + 9 * rng.random((8, 28))  # some planes pass behind the camera
+    depth[:8] *= 1 + 9 * rng.random((8, 28))  # some planes are behind the camera
     camera = SMALL.cropped(30, 20)
     measured = rng.random(depth.shape) > 0.3
     measured[2:14, 8:20] = False
@@ -141,7 +142,7 @@ def test_missing_depth_is_the_nearest_pixels_and_has_no_normal(missing):
     holes[5:20, 5:25] = missing
     holes[20, 40] = missing
     found = hha(holes, SMALL)
-    left = np.broadcast_to(whole[8:17, 4:5, 0], (9, 4))  # of the four columns nearest to it
+    left = np.broadcast_to(whole[8:17, 4:5, 0], (9, 4))  # the nearest pixels of four columns
     np.testing.assert_array_equal(found[8:17, 5:9, 0], left)
     np.testing.assert_array_equal(found[8:17, 8:22, 2], 218)
     there = np.isfinite(holes) & (holes > 0)
@@ -181,11 +182,11 @@ def test_mistakes_are_named():
     assert nyu_camera(425, 560) == nyu_camera(480, 640).cropped(45, 40)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the original's output is not at hand")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the original's output")
 def test_equals_the_originals_own_output():
     expected = np.asarray(Image.open(SHARED / "matlab_hha.png")).astype(int)
-    depth, raw = (read_depth(SHARED / name) / 1e4 for name in ("0.png", "0_raw.png"))
+    depth, raw = (read_depth(SHARED / name)[..., 0] / 1e4 for name in ("0.png", "0_raw.png"))
     difference = np.abs(hha(depth) - expected)
-    assert difference.max() <= 1 and difference.mean() < 1e-3  # 0 but for another LAPACK's rounding
+    assert difference.max() <= 1 and difference.mean() < 1e-3  # LAPACKs round differently
     masked = np.abs(hha(depth, measured=raw > 0) - expected)[raw > 0]
     assert (masked.mean(0) < 3).all() and ((masked > 10).mean(0) < 0.02).all()

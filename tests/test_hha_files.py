@@ -1,4 +1,4 @@
-"""Folders of depth images become folders of HHA images, and the command."""
+"""Folders of depth images become folders of HHA images; the command line."""
 
 import os
 
@@ -8,8 +8,9 @@ import tyro
 from hha_rooms import SIZE, SMALL, room
 from PIL import Image
 
-from fcn_jax.commands.hha import hha_command
-from fcn_jax.prepare.hha import hha, read_depth, write_hha
+from fcn_jax.commands.hha import hha as hha_command
+from fcn_jax.data.readers import read_depth
+from fcn_jax.prepare.hha import hha, write_hha
 
 
 def write_depth(path, depth, unit=0.001):
@@ -39,16 +40,16 @@ def test_a_folder_becomes_a_folder_once(folder, tmp_path):
     assert [path.name for path in written.made] == ["a.png", "b.png", "c.png"]
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
     for path in written.made:
-        expected = hha(read_depth(folder / path.name) / 1000, SMALL)
+        expected = hha(read_depth(folder / path.name)[..., 0] / 1000, SMALL)
         np.testing.assert_array_equal(pixels(path), expected)
-    (folder / ".1.a.png").write_bytes(b"")  # what another program is still writing
+    (folder / ".1.a.png").write_bytes(b"")  # another program is still writing this one
     stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     again = write_hha([folder], out, camera=SMALL)
     assert not again.made and not again.failures and len(again.kept) == 3
     assert stamps == {path: path.stat().st_mtime_ns for path in out.iterdir()}
 
 
-def test_what_is_cut_off_or_made_from_something_else_is_made_anew(folder, tmp_path):
+def test_a_file_that_is_cut_off_or_of_another_origin_is_made_again(folder, tmp_path):
     out = tmp_path / "hha"
     whole = write_hha([folder], out, camera=SMALL).made[0].read_bytes()
     (out / "a.png").write_bytes(whole[: len(whole) * 2 // 3])
@@ -64,7 +65,7 @@ def test_what_is_cut_off_or_made_from_something_else_is_made_anew(folder, tmp_pa
     assert len(write_hha([folder], out, camera=SMALL.cropped(1, 0), overwrite=True).made) == 3
 
 
-def test_somebody_elses_file_is_left_alone(folder, tmp_path):
+def test_a_file_of_another_program_is_left_alone(folder, tmp_path):
     theirs = tmp_path / "hha" / "a.png"
     theirs.parent.mkdir()
     Image.new("RGB", (80, 60)).save(theirs)
@@ -75,7 +76,7 @@ def test_somebody_elses_file_is_left_alone(folder, tmp_path):
     assert len(write_hha([folder], theirs.parent, camera=SMALL, overwrite=True).made) == 3
 
 
-def test_each_bad_file_is_named_and_the_rest_done(folder, tmp_path):
+def test_each_bad_file_is_named_and_the_others_are_made(folder, tmp_path):
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:150])
     Image.new("L", (80, 60)).save(folder / "eight.png")
     write_depth(folder / "nothing.png", np.zeros(SIZE))
@@ -98,12 +99,12 @@ def test_raw_depth_says_what_was_measured(folder, tmp_path):
     assert len(written.made) == 1 and "size (60, 80)" in written.failures[0].reason
     angles = pixels(written.made[0])[..., 2]
     hole = np.zeros(SIZE, bool)
-    hole[7:28, 7:28] = True  # where the window has one line of pixels or none
-    hole[[7, 7, 27, 27], [7, 27, 7, 27]] = False  # a line in each direction makes a plane
+    hole[7:28, 7:28] = True  # windows with at most one line of pixels
+    hole[[7, 7, 27, 27], [7, 27, 7, 27]] = False  # two lines make a plane
     np.testing.assert_array_equal(angles == 218, hole)
 
 
-def test_names_are_not_mixed_up(folder, tmp_path):
+def test_colliding_names_and_wrong_arguments_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="replace the depth"):
         write_hha([folder], folder, camera=SMALL)
     write_depth(tmp_path / "other" / "a.png", room()[0])
@@ -116,7 +117,7 @@ def test_names_are_not_mixed_up(folder, tmp_path):
         write_hha([], tmp_path / "hha")
 
 
-def test_two_processes_do_the_same(folder, tmp_path):
+def test_two_processes_give_the_same_files(folder, tmp_path):
     one = write_hha([folder], tmp_path / "one", camera=SMALL)
     two = write_hha([folder], tmp_path / "two", camera=SMALL, workers=2)
     assert [p.read_bytes() for p in one.made] == [p.read_bytes() for p in two.made]
@@ -129,9 +130,8 @@ def test_command(folder, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as end:
         tyro.cli(hha_command, args=[str(folder), "--out", str(out), *camera])
     assert end.value.code == 0 and "3 made and 0 kept" in capsys.readouterr().out
-    np.testing.assert_array_equal(
-        pixels(out / "c.png"), hha(read_depth(folder / "c.png") / 1000, SMALL)
-    )
+    expected = hha(read_depth(folder / "c.png")[..., 0] / 1000, SMALL)
+    np.testing.assert_array_equal(pixels(out / "c.png"), expected)
     with pytest.raises(SystemExit) as end:
         tyro.cli(hha_command, args=[str(folder), "--out", str(tmp_path / "again")])
     assert end.value.code == 1

@@ -1,10 +1,12 @@
+"""Labels and scores of single images, against a net that loops can check."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from three_colours import NET, OFFSET, VARIABLES, plain, random_image, reference_label
 
-from fcn_jax.inference.predictor import Predictor, best_class
+from fcn_jax.inference.predictor import Predictor, check_rgb, uint8_labels
 from fcn_jax.nets.fcn import FCN8s
 from fcn_jax.nets.trunks import VGG16
 
@@ -46,33 +48,36 @@ def test_close_sizes_share_a_program():
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), {"a": 1}],
 )
-def test_what_is_no_image_is_refused(predictor, image):
-    with pytest.raises(ValueError, match="uint8 .h, w, 3.*found"):
-        predictor._checked(image)
+def test_anything_but_an_rgb_image_is_refused(image):
+    with pytest.raises(
+        ValueError, match=r"expected an RGB image, a uint8 array \(h, w, 3\).*found"
+    ):
+        check_rgb(image)
 
 
 def test_more_classes_than_a_label_holds_are_refused():
-    assert best_class(jnp.zeros((1, 1, 1, 255))).dtype == jnp.uint8
+    assert uint8_labels(jnp.zeros((1, 1, 1, 255))).dtype == jnp.uint8
     with pytest.raises(ValueError, match="at most 255 classes, found 256"):
-        best_class(jnp.zeros((1, 1, 1, 256)))
+        uint8_labels(jnp.zeros((1, 1, 1, 256)))
     with pytest.raises(ValueError, match="multiple of at least 1"):
         Predictor(NET, VARIABLES, plain, multiple=0)
 
 
-def test_a_real_net_predicts_on_a_canvas_what_it_predicts_bare():
+def test_a_net_predicts_on_a_canvas_as_without_one():
     net = FCN8s(trunk=VGG16(aligned=True, width=1 / 32), num_classes=4)
     image = random_image(2, 37, 50)
-    bare = jnp.asarray(image[None], jnp.float32) / 128 - 1
-    shapes = jax.eval_shape(net.init, jax.random.key(0), bare)
+    alone = jnp.asarray(image[None], jnp.float32) / 128 - 1
+    shapes = jax.eval_shape(net.init, jax.random.key(0), alone)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda p: (rng.standard_normal(p.shape) / np.prod(p.shape[:-1]) ** 0.5).astype(np.float32),
         shapes,
     )
     predictor = Predictor(net, variables, lambda i, s: i.astype(jnp.float32) / 128 - 1)
-    expected = np.asarray(jax.jit(net.apply)(variables, bare))[0]
+    expected = np.asarray(jax.jit(net.apply)(variables, alone))[0]
     scale = np.abs(expected).max()
     assert scale > 0
     np.testing.assert_allclose(predictor.scores(image), expected, atol=1e-5 * scale)

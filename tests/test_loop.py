@@ -1,4 +1,4 @@
-"""The loop with a stand-in for the step: what it writes, saves and refuses."""
+"""The loop with a stand-in for the step: what it writes and saves, and when it stops."""
 
 import itertools
 import os
@@ -8,24 +8,24 @@ import jax.numpy as jnp
 import pytest
 
 from fcn_jax.training.checkpoints import Checkpoints
-from fcn_jax.training.loop import NonFiniteLossError, Schedule, fit
+from fcn_jax.training.loop import Intervals, NonFiniteLossError, fit
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State
 
 
 class Saved(Checkpoints):
-    """Stands in for the checkpoints and remembers what was asked."""
+    """Stands in for the checkpoints, and remembers the calls."""
 
     def __init__(self):
         self.calls = []
 
-    def save(self, step, state, keep):
+    def save(self, step, state, best):
         assert int(state.step) == step
-        self.calls.append((step, set(keep)))
+        self.calls.append((step, best))
 
 
-def loop(tmp_path, losses, schedule, *, at_step=lambda step: None, mean_iu=lambda step: step):
+def loop(tmp_path, losses, intervals, *, at_step=lambda step: None, mean_iu=lambda step: step):
     state = State(jnp.int32(0), {}, {}, {}, ())
     folder, saved = RunFolder(tmp_path), Saved()
 
@@ -37,12 +37,12 @@ def loop(tmp_path, losses, schedule, *, at_step=lambda step: None, mean_iu=lambd
     def evaluate(state, step):
         return {"step": step, "split": "val", "mean_iu": float(mean_iu(step))}
 
-    reporter = Reporter("test", schedule.steps, done=0, images_per_step=1)
+    reporter = Reporter("test", intervals.steps, done=0, images_per_step=1)
     state, finished = fit(
         state,
         train_step,
         itertools.repeat({}),
-        schedule,
+        intervals,
         folder=folder,
         checkpoints=saved,
         evaluate=evaluate,
@@ -51,10 +51,10 @@ def loop(tmp_path, losses, schedule, *, at_step=lambda step: None, mean_iu=lambd
     return state, finished, folder, saved.calls
 
 
-def test_lines_evaluations_and_checkpoints_come_when_the_schedule_says(tmp_path):
-    schedule = Schedule(steps=7, checkpoint_every=2, evaluate_every=3, log_every=100)
+def test_lines_evaluations_and_checkpoints_come_at_the_intervals(tmp_path):
+    intervals = Intervals(steps=7, checkpoint_every=2, evaluate_every=3, log_every=100)
     losses = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    state, finished, folder, saved = loop(tmp_path, losses, schedule)
+    state, finished, folder, saved = loop(tmp_path, losses, intervals)
     assert finished and int(state.step) == 7
     assert [step for step, _ in saved] == [2, 3, 4, 6, 7]
     train = [(line["step"], line["loss"]) for line in folder.metrics() if "loss" in line]
@@ -63,30 +63,30 @@ def test_lines_evaluations_and_checkpoints_come_when_the_schedule_says(tmp_path)
 
 
 def test_the_best_checkpoint_is_kept(tmp_path):
-    schedule = Schedule(steps=4, checkpoint_every=0, evaluate_every=1)
+    intervals = Intervals(steps=4, checkpoint_every=0, evaluate_every=1)
     iu = {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.6}
-    *_, saved = loop(tmp_path, [1.0] * 4, schedule, mean_iu=iu.get)
-    assert saved == [(1, {1}), (2, {2}), (3, {2}), (4, {2})]
+    *_, saved = loop(tmp_path, [1.0] * 4, intervals, mean_iu=iu.get)
+    assert saved == [(1, 1), (2, 2), (3, 2), (4, 2)]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch, bad):
-    schedule = Schedule(steps=6, checkpoint_every=2, evaluate_every=0)
+    intervals = Intervals(steps=6, checkpoint_every=2, evaluate_every=0)
     saved = []
-    monkeypatch.setattr(Saved, "save", lambda self, step, state, keep: saved.append(step))
+    monkeypatch.setattr(Saved, "save", lambda self, step, state, best: saved.append(step))
     with pytest.raises(NonFiniteLossError, match="step 4"):
-        loop(tmp_path, [1.0, 1.0, 1.0, bad, 1.0, 1.0], schedule)
+        loop(tmp_path, [1.0, 1.0, 1.0, bad, 1.0, 1.0], intervals)
     assert saved == [2]  # the state after step 4 is not saved
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves(tmp_path, capsys, number):
+def test_a_signal_saves_and_stops(tmp_path, capsys, number):
     before = signal.getsignal(number)
-    schedule = Schedule(steps=6, checkpoint_every=0, evaluate_every=0)
+    intervals = Intervals(steps=6, checkpoint_every=0, evaluate_every=0)
     state, finished, folder, saved = loop(
         tmp_path,
         [1.0] * 6,
-        schedule,
+        intervals,
         at_step=lambda step: os.kill(os.getpid(), number) if step == 3 else None,
     )
     assert not finished and int(state.step) == 3

@@ -5,12 +5,24 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcn_jax.labels import IGNORE
-from fcn_jax.losses import Normalization, sigmoid_loss, softmax_loss
+from fcn_jax.losses import (
+    ByOutput,
+    Normalization,
+    PerPixel,
+    Softmax,
+    sigmoid_loss,
+    softmax_loss,
+    takes_coarse_scores,
+)
+from fcn_jax.losses.per_pixel import check_arguments
+from fcn_jax.nn.coarse_scores import CoarseScores
+from fcn_jax.nn.upsampling import BilinearUpsampling
 
 
 def draw(seed=0, shape=(3, 5, 7, 4), void=0.3, scale=3.0):
@@ -34,7 +46,7 @@ def sigmoid_pixel(s, label):
 
 
 def reference(pixel, scores, labels):
-    """Loss and gradient as plain sums, one pixel after the other, in float64."""
+    """Loss and gradient as plain sums over the pixels, in float64."""
     loss, grad = 0.0, np.zeros(scores.shape)
     for at in np.ndindex(labels.shape):
         if labels[at] != IGNORE:
@@ -102,7 +114,7 @@ def test_label_types_agree(dtype):
 
 @pytest.mark.parametrize("loss", [softmax_loss, sigmoid_loss])
 @pytest.mark.parametrize("label", [4, 200, 254, 256, -1])
-def test_a_label_that_is_no_class_gives_nan(loss, label):
+def test_a_label_that_is_not_a_class_gives_nan(loss, label):
     scores, labels = draw()
     labels[1, 2, 3] = label
     assert np.isnan(value_and_grad(loss, scores, labels, Normalization.SUM)[0])
@@ -130,7 +142,7 @@ def test_a_ragged_batch_is_its_single_images(seed, sizes):
         np.testing.assert_allclose(got, sums.sum() / divisor, rtol=2e-5)
 
 
-def test_an_image_without_pixels_is_no_image():
+def test_an_image_without_pixels_does_not_count():
     scores, labels = draw(void=0)
     sizes = jnp.array([[5, 7], [0, 0], [5, 7]])
     got, _ = value_and_grad(softmax_loss, scores, labels, Normalization.BATCH, sizes)
@@ -163,19 +175,128 @@ def test_large_scores_stay_finite():
 
 def test_errors_name_what_does_not_fit():
     scores, labels = (jnp.asarray(x) for x in draw())
-    say = Normalization.SUM
-    with pytest.raises(ValueError, match=r"\(3, 5, 7, 4\).*\(1, 5, 7\)"):
-        softmax_loss.__wrapped__(scores, labels[:1], normalization=say)
-    with pytest.raises(ValueError, match="float32"):
-        softmax_loss.__wrapped__(scores, labels.astype(jnp.float32), normalization=say)
+    mode = Normalization.SUM
     with pytest.raises(ValueError, match="at most 255 classes; found 256"):
-        softmax_loss(jnp.zeros((1, 1, 1, 256)), labels[:1, :1, :1], normalization=say)
+        softmax_loss(jnp.zeros((1, 1, 1, 256)), labels[:1, :1, :1], normalization=mode)
+    with pytest.raises(ValueError, match=r"\(3, 5, 7, 4\).*\(1, 5, 7\)"):
+        check_arguments(scores, labels[:1], mode, None)
+    with pytest.raises(ValueError, match="float32"):
+        check_arguments(scores, labels.astype(jnp.float32), mode, None)
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
-        softmax_loss.__wrapped__(
-            scores, labels, normalization=say, sizes=jnp.ones((2, 2), jnp.int32)
-        )
+        check_arguments(scores, labels, mode, jnp.ones((2, 2), jnp.int32))
     with pytest.raises(ValueError, match="'sum'"):
-        softmax_loss.__wrapped__(scores, labels, normalization="sum")
+        check_arguments(scores, labels, "sum", None)
+
+
+OPTAX = optax.losses.softmax_cross_entropy_with_integer_labels
+
+
+def per_pixel(scores, labels, *, normalization, sizes=None):
+    return PerPixel(OPTAX, normalization)(scores, labels, sizes=sizes)
+
+
+@pytest.mark.parametrize("normalization", Normalization)
+@pytest.mark.parametrize("sizes", [None, ((5, 7), (1, 1), (4, 2))])
+def test_a_loss_per_pixel_of_optax_is_the_softmax_loss(normalization, sizes):
+    scores, labels = draw()
+    sizes = None if sizes is None else jnp.asarray(sizes)
+    want = value_and_grad(softmax_loss, scores, labels, normalization, sizes)
+    got = value_and_grad(per_pixel, scores, labels, normalization, sizes)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_a_ragged_batch_per_pixel_is_its_single_images():
+    scores, labels = draw()
+    sizes = [(5, 7), (1, 2), (4, 3)]
+    together, gradient = value_and_grad(
+        per_pixel, scores, labels, Normalization.SUM, jnp.asarray(sizes)
+    )
+    total, outside = 0.0, np.ones(labels.shape, bool)
+    for i, (h, w) in enumerate(sizes):
+        own = scores[i : i + 1, :h, :w], labels[i : i + 1, :h, :w]
+        value, alone = value_and_grad(per_pixel, *own, Normalization.SUM)
+        np.testing.assert_allclose(gradient[i, :h, :w], alone[0], atol=1e-7)
+        total, outside[i, :h, :w] = total + value, False
+    np.testing.assert_allclose(together, total, rtol=1e-6)
+    assert (np.asarray(gradient)[outside] == 0).all()
+
+
+def undefined_at_zero(logits, labels):
+    """NaN with a NaN gradient where all logits are 0; infinite for labels other than 0..3."""
+    assert labels.dtype == jnp.int32
+    direction = logits / jnp.sqrt(jnp.sum(logits**2, -1, keepdims=True))
+    return jnp.where((labels < 0) | (labels > 3), jnp.inf, OPTAX(direction, labels))
+
+
+@pytest.mark.parametrize("function", [OPTAX, undefined_at_zero])
+@pytest.mark.parametrize("at_void", [0.0, np.nan, np.inf, 3e38])
+def test_void_pixels_have_exactly_no_loss_and_gradient_whatever_the_function(function, at_void):
+    scores, labels = draw()
+    void = labels == IGNORE
+    loss = PerPixel(function)
+    differentiate = jax.jit(jax.value_and_grad(lambda s: loss(s, jnp.asarray(labels))))
+    value, gradient = differentiate(jnp.asarray(scores))
+    scores[void] = at_void
+    again, changed = differentiate(jnp.asarray(scores))
+    assert np.isfinite(value) and value == again
+    np.testing.assert_array_equal(gradient, changed)
+    assert (np.asarray(gradient)[void] == 0).all() and (np.asarray(gradient)[~void] != 0).any()
+
+
+def test_a_label_that_is_not_a_class_makes_a_loss_per_pixel_nan():
+    scores, labels = draw()
+    labels[1, 2, 3] = 4
+    for function in (OPTAX, lambda s, t: jnp.zeros(t.shape)):
+        assert np.isnan(PerPixel(function)(jnp.asarray(scores), jnp.asarray(labels)))
+
+
+def test_a_function_that_averages_is_not_per_pixel():
+    scores, labels = (jnp.asarray(x) for x in draw())
+    with pytest.raises(ValueError, match=r"\(3, 5, 7\); <lambda> gave \(\)"):
+        PerPixel(lambda s, t: OPTAX(s, t).mean())(scores, labels)
+
+
+def test_coarse_scores_per_pixel_are_those_of_every_pixel():
+    rng = np.random.default_rng(0)
+    values = jnp.asarray(rng.normal(size=(2, 20, 12, 3)), jnp.float32)
+    labels = rng.integers(0, 3, (2, 130, 70))
+    labels[rng.random(labels.shape) < 0.3] = IGNORE
+    layer = BilinearUpsampling(8, 16)
+
+    def loss(values, upsampled):
+        scores = CoarseScores(
+            values=values,
+            weights=None,
+            extent=None,
+            sizes=None,
+            layer=layer,
+            start=4,
+            pixels=(130, 70),
+        )
+        return PerPixel(OPTAX)(scores.dense() if upsampled else scores, jnp.asarray(labels))
+
+    differentiate = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    tiled, whole = differentiate(values, False), differentiate(values, True)
+    np.testing.assert_allclose(tiled[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(tiled[1], whole[1], atol=1e-6 * np.abs(whole[1]).max())
+
+
+def test_a_loss_says_whether_it_takes_coarse_scores():
+    softmax = Softmax(normalization=Normalization.SUM)
+    summed = functools.partial(softmax_loss, normalization=Normalization.SUM)
+    for loss in (softmax, softmax_loss, sigmoid_loss, summed, functools.partial(summed, offsets=1)):
+        assert takes_coarse_scores(loss)
+    assert takes_coarse_scores(PerPixel(OPTAX))
+    for loss in (OPTAX, lambda scores, labels, sizes=None: 0.0, functools.partial(OPTAX, axis=-1)):
+        assert not takes_coarse_scores(loss)
+    assert takes_coarse_scores(ByOutput({"a": softmax, "b": PerPixel(OPTAX)}))
+    assert not takes_coarse_scores(ByOutput({"a": softmax, "b": lambda s, t, sizes: 0.0}))
+
+
+def test_a_loss_per_pixel_is_a_value():
+    assert PerPixel(OPTAX) == PerPixel(OPTAX, Normalization.VALID)
+    assert hash(PerPixel(OPTAX)) != hash(PerPixel(OPTAX, Normalization.SUM))
 
 
 SHARDED = """

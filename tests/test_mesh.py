@@ -1,4 +1,4 @@
-"""Meshes of several devices: what they are made of, and that they compute what one device does."""
+"""Meshes of several devices: their shapes, and that they compute what one device does."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from fcn_jax.devices.mesh import (
     spread_rows,
     spreads_rows,
 )
-from fcn_jax.inference.confusion import evaluate
+from fcn_jax.inference.confusion import confusion_matrices
 from fcn_jax.losses import Normalization, softmax_loss
 from fcn_jax.nn import savings
 from fcn_jax.nn.layers import BatchNorm, Conv, Dropout, MaxPool, nn, relu
@@ -35,7 +35,7 @@ HEIGHT, WIDTH, BATCH = 21, 9, 8  # 21 rows, and 11 and 6 of the maps: no axis di
 
 
 class Trunk(nn.Module):
-    """Everything that may care how rows are cut: a ring, overhanging windows, masks, dropout."""
+    """All that may depend on how rows are cut: a ring, overhanging windows, masks, dropout."""
 
     ring: int = 3
 
@@ -58,7 +58,7 @@ def preprocess(images, sizes):
 
 
 def draw_batch(seed, n=BATCH, height=HEIGHT):
-    """Ragged images, and labels void by very different shares from image to image."""
+    """Images of all sizes, whose shares of void labels differ much."""
     rng = np.random.default_rng(seed)
     void = rng.random((n, height, WIDTH)) < np.linspace(0, 0.97, n)[:, None, None]
     images = rng.integers(0, 256, (n, height, WIDTH, 3)).astype(np.uint8)
@@ -70,7 +70,7 @@ def draw_batch(seed, n=BATCH, height=HEIGHT):
 
 
 def prepared(axes, shard_optimizer, batch_size=BATCH):
-    """Mesh, step and first state, of random parameters."""
+    """Mesh, step and first state, with random parameters."""
     mesh, rng = make_mesh(batch_size, axes=axes), np.random.default_rng(0)
 
     def draw(x):
@@ -88,7 +88,7 @@ def prepared(axes, shard_optimizer, batch_size=BATCH):
 
 
 def on(axes, shard_optimizer, scored):
-    """Losses and state after two steps, and what that net then makes of a batch."""
+    """Losses and state after two steps, then scores and confusion matrix of a batch."""
     mesh, step, state = prepared(axes, shard_optimizer)
     if shard_optimizer:
         kernel = state.opt_state[-1].trace["trunk/conv2/kernel"]
@@ -111,7 +111,7 @@ def on(axes, shard_optimizer, scored):
             return spread_rows(mesh, NET.apply(variables, spread, sizes=sizes))
 
     dense = scores(state.variables, batch["image"], batch["size"])
-    matrix = evaluate(NET, state.variables, preprocess, [draw_batch(2)], 3, mesh=mesh)
+    matrix = confusion_matrices(NET, state.variables, preprocess, [draw_batch(2)], 3, mesh=mesh)
     return jax.device_get((losses, state, dense, matrix))
 
 
@@ -140,7 +140,7 @@ def bytes_per_device(space, height=512):
 
 
 def in_a_process(expression):
-    """With eight devices; their number is fixed once there are any."""
+    """With eight devices; their number is fixed when JAX starts."""
     program = (
         "import sys, jax; jax.config.update('jax_platforms', 'cpu');"
         "jax.config.update('jax_num_cpu_devices', 8);"
@@ -154,12 +154,12 @@ def in_a_process(expression):
     assert done.returncode == 0, done.stderr
 
 
-def test_rows_and_images_over_eight_devices_are_one():
+def test_rows_and_images_over_eight_devices_equal_one_device():
     in_a_process("t.compare(({'data': 2, 'space': 4}, True), scored=False)")
 
 
 @pytest.mark.slow
-def test_any_mesh_is_one_device():
+def test_any_mesh_equals_one_device():
     cases = [
         *(({"data": n}, shard) for n, shard in ((2, True), (4, False), (8, True))),
         *(({"data": 1, "space": n}, False) for n in (2, 4, 8)),
@@ -203,13 +203,19 @@ def test_a_mesh_takes_what_the_batch_can_use(processes, each, batch, axes, shape
     assert (mesh.axis_names, mesh.devices.shape) == (("data", "space"), shape)
 
 
+@pytest.mark.parametrize("batch", range(1, 20))
+def test_a_mesh_takes_as_many_devices_as_divide_the_batch(batch):
+    largest = max(n for n in range(1, 9) if batch % n == 0)
+    assert dict(make_mesh(batch, devices(1, 8)).shape) == {"data": largest, "space": 1}
+
+
 @pytest.mark.parametrize(
     ("processes", "each", "batch", "axes", "message"),
     [
         (1, 4, 4, {"data": 8}, "--mesh data=8 does not fit a batch of 4 on 4 devices"),
         (1, 8, 3, {"data": 2}, "data must divide the batch"),
-        (1, 4, 4, {"space": 8}, "no more than the devices"),
-        (2, 4, 1, {}, "2 processes with 4 devices.*--mesh space=8"),
+        (1, 4, 4, {"space": 8}, "at most the number of devices"),
+        (2, 4, 1, {}, "no mesh fits a batch of 1 on 2 processes with 4 devices.*--mesh space=8"),
         (2, 3, 4, {"data": 1, "space": 3}, "a multiple of 2"),
         (2, 3, 3, {"data": 3, "space": 2}, "whole images on each process"),
     ],
@@ -247,7 +253,7 @@ def test_axes_are_read_from_text():
             parse_axes(wrong)
 
 
-def test_where_rows_are_spread_no_saving_cuts_them():
+def test_no_saving_cuts_rows_that_are_spread():
     mesh = make_mesh(1, devices(1, 2), axes={"space": 2})
     assert spreads_rows(mesh)
     assert not spreads_rows(None) and not spreads_rows(make_mesh(1, devices(1, 2)))

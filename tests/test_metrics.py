@@ -106,7 +106,7 @@ def test_counts_beyond_32_bits():
 
 
 @pytest.mark.parametrize("prediction", [-1, K, 255])
-def test_a_prediction_that_is_no_class_is_refused(prediction):
+def test_a_prediction_that_is_not_a_class_is_refused(prediction):
     labels, predictions = np.array([0, 1, 255]), np.array([0, prediction, 0])
     matrix = np.asarray(count(labels, predictions, K), np.int64)
     with pytest.raises(ValueError, match="not one of the 4 classes"):

@@ -1,4 +1,4 @@
-"""What a person may get wrong on the command line is said in one message."""
+"""A mistake on the command line gives one message."""
 
 import dataclasses
 from pathlib import Path
@@ -9,8 +9,9 @@ import smallest_recipe
 from PIL import Image
 
 from experiments import folders
-from fcn_jax.commands.convert import convert, export
+from fcn_jax.commands.convert import convert
 from fcn_jax.commands.evaluate import of_split
+from fcn_jax.commands.export import export
 from fcn_jax.data import Folders
 from fcn_jax.data.check import check_apart
 from fcn_jax.data.scenes import Scenes
@@ -36,7 +37,7 @@ def own(tmp_path):
     return tmp_path
 
 
-def test_a_list_is_scored_whole(own):
+def test_a_list_is_scored_completely(own):
     held_out = Folders(num_classes=2, held_out=True).at(own)
     assert len(held_out) == 1
     assert of_split(held_out, "validation.txt").ids == ("n3", "n4")
@@ -55,7 +56,7 @@ def test_lists_do_not_mix_training_and_validation(own):
         for name in ("train.txt", "validation.txt", "over.txt")
     )
     check_apart(train, validation)
-    with pytest.raises(ValueError, match=r"n0\.jpg is to train on and to validate on"):
+    with pytest.raises(ValueError, match=r"n0\.jpg is in the training list and in the valid"):
         check_apart(train, over)
 
 
@@ -83,7 +84,7 @@ def test_a_command_ends_with_one_message(command, tmp_path, capsys):
     assert list(tmp_path.glob("b*")) == []
 
 
-def test_what_the_system_refuses_is_a_message(tmp_path, capsys):
+def test_an_error_of_the_system_is_a_message(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit), messages(False):
         (tmp_path / "file" / "folder").mkdir()

@@ -104,7 +104,7 @@ def test_splits(tmp_path):
     fifth = sorted(digest.values())[4]
     assert list(ids("holdout")) == [n for n in train + val if digest[n] <= fifth]
     assert list(ids("rest")) == [n for n in train + val if digest[n] > fifth]
-    (tmp_path / "trainval.txt").write_text("\n".join(val))  # the list, where there is one
+    (tmp_path / "trainval.txt").write_text("\n".join(val))  # is read if it exists
     assert list(ids("trainval")) == val and set(ids("holdout")) | set(ids("rest")) == set(val)
     (tmp_path / "trainval.txt").unlink()
     (tmp_path / "val.txt").write_text("30\n20")

@@ -43,7 +43,7 @@ def rate(step):
 
 
 def caffe(momentum, decay, lr_mult, decay_mult, rate=rate):
-    """Caffe's solver, written out: `ComputeUpdateValue` one parameter after the other."""
+    """Caffe's solver, written out: `ComputeUpdateValue` of each parameter."""
     done = {}
     for path, w in traverse(PARAMS):
         w, v = w.copy(), np.zeros_like(w)

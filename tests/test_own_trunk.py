@@ -1,4 +1,4 @@
-"""A user's own trunk, and that everything holds for it: any size, any canvas, any skips."""
+"""A user's own trunk works like ours: any size, any canvas, any skips."""
 
 import flax.linen as nn
 import jax

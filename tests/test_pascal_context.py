@@ -1,4 +1,4 @@
-"""PASCAL-Context: the mapping of 459 labels to 59 is read from the set's own lists."""
+"""PASCAL-Context: the mapping from 459 labels to 59 classes is read from the set's lists."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ SPACED = {"pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 
 
 def names_of_459():
-    """In alphabetical order as the real list, which knows three classes by other names."""
+    """In alphabetical order, as in the real list, which has other names for three classes."""
     chosen = [ALIASES.get(name, name) for name in CLASSES[1:]]
     others = [f"other thing {i}" for i in range(459 - 59)]
     return sorted([SPACED.get(name, name) for name in chosen] + others)
@@ -69,14 +69,14 @@ def test_every_label_has_its_class_and_the_rest_is_background(tmp_path, voc, con
 
 
 def test_the_mapping_follows_the_lists(tmp_path):
-    """Another order of the 459 is another mapping; nothing of it is remembered."""
+    """Another order of the 459 labels gives another mapping."""
     make(tmp_path, {"x": every_label()}, everything=names_of_459()[::-1])
     label = PASCALContext(split="train", root=tmp_path)[0].label.ravel()
     at = len(names_of_459()) - names_of_459().index("bedclothes")
     assert label[at] == CLASSES.index("bedcloth") == 52
 
 
-def test_a_background_line_is_no_class(tmp_path):
+def test_a_background_line_is_not_a_class(tmp_path):
     make(tmp_path, {"x": every_label()})
     path = tmp_path / "context" / "59_labels.txt"
     before = PASCALContext(split="train", root=tmp_path)[0].label

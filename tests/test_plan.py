@@ -1,4 +1,4 @@
-"""A plan compiles the step that training runs, and its figures follow from what it compiled."""
+"""A plan compiles the step that training runs, and takes its figures from that program."""
 
 import dataclasses
 import importlib.util
@@ -18,7 +18,7 @@ from fcn_jax.data.batching import Batches
 from fcn_jax.devices.mesh import make_mesh, replicate, shard_batch
 from fcn_jax.nn.layers import Conv
 from fcn_jax.planning.collectives import Collective, collectives
-from fcn_jax.planning.floor import Floor, floor_of, on_slice
+from fcn_jax.planning.least_time import LeastTime, least_time, least_time_on_slice
 from fcn_jax.planning.program import (
     Program,
     Step,
@@ -148,14 +148,14 @@ def test_collectives_are_read_from_a_program():
     "generation,shape", [(g, s) for g in ("v5e", "v4") for s in CHIPS[g].shapes]
 )
 def test_links_are_those_of_the_grid(generation, shape):
-    """Counted one by one: to each neighbour, and around the end where the axis is a ring."""
+    """Counted one by one: to each neighbour, and around the end if the axis is a ring."""
     chip, extents = CHIPS[generation], tuple(int(n) for n in shape.split("x"))
     found = 0
     for place in itertools.product(*map(range, extents)):
         for axis, n in enumerate(extents):
             for side in (-1, 1):
                 there = place[axis] + side
-                found += 0 <= there < n or n % chip.closed == 0
+                found += 0 <= there < n or n % chip.ring == 0
     assert links(chip, extents) == pytest.approx(found / chips(shape))
 
 
@@ -169,17 +169,17 @@ PROGRAM = Program(
 )
 
 
-def test_the_floor_is_the_slowest_of_three():
-    floor = floor_of(PROGRAM, CHIPS["v5e"], (2, 2))
-    assert floor == pytest.approx((0.01, 0.1, (2 * 0.75 + 0.1) * 1e9 / (2 * 50e9)))
-    assert floor.seconds == pytest.approx(0.1) and floor.limit == "memory"
-    assert Floor(1.0, 2.0, 3.0).limit == "network"
-    alone = on_slice(PROGRAM, CHIPS["v5e"], (1, 1), 4)
+def test_the_least_time_is_the_slowest_of_three():
+    least = least_time(PROGRAM, CHIPS["v5e"], (2, 2))
+    assert least == pytest.approx((0.01, 0.1, (2 * 0.75 + 0.1) * 1e9 / (2 * 50e9)))
+    assert least.seconds == pytest.approx(0.1) and least.limit == "memory"
+    assert LeastTime(1.0, 2.0, 3.0).limit == "network"
+    alone = least_time_on_slice(PROGRAM, CHIPS["v5e"], (1, 1), compiled_for=4)
     assert alone == pytest.approx((0.01, 0.1, 0))
-    pod = on_slice(PROGRAM, CHIPS["v5e"], (16, 16), 4)
+    pod = least_time_on_slice(PROGRAM, CHIPS["v5e"], (16, 16), compiled_for=4)
     assert pod.network == pytest.approx((2 * 255 / 256 + 0.1) * 1e9 / (4 * 50e9))
     step = dataclasses.replace(STEP, batch=32, data=4)
-    assert "memory sets it" in report(step, V5E, PROGRAM)
+    assert "limited by memory" in report(step, V5E, PROGRAM)
     assert "320 images/s" in report(step, V5E, PROGRAM)
     table = slices_report(step, V5E, PROGRAM).splitlines()
     assert len(table) == 3 + len(CHIPS["v5e"].shapes)
@@ -215,7 +215,7 @@ def test_the_largest_batch_that_fits_is_found(fixed, each, batch, best):
     assert f"--batch {best}" in text if best else "nothing that was tried fits" in text
 
 
-def test_rows_are_divided_where_chips_are_spare():
+def test_rows_are_divided_over_spare_chips():
     compiled = []
     compile_linear = linear(1, 30, compiled)
     step = dataclasses.replace(STEP, batch=1)
@@ -224,7 +224,7 @@ def test_rows_are_divided_where_chips_are_spare():
     assert changes == ["--mesh data=1,space=4"]
 
 
-def test_the_slice_that_holds_the_batch():
+def test_the_smallest_slice_that_holds_the_batch():
     step = dataclasses.replace(STEP, batch=32, data=4)
     assert slice_for(step, V5E, 8) == "v5e:2x2"
     assert slice_for(step, V5E, 3) == "v5e:4x4"
@@ -243,7 +243,7 @@ def test_the_slice_that_holds_the_batch():
         ("INTERNAL: something else (24.00G)", None),
     ],
 )
-def test_what_the_compiler_asked_for(message, needed):
+def test_the_memory_that_the_compiler_asked_for(message, needed):
     assert memory_asked_for(message) == needed
 
 
@@ -251,7 +251,7 @@ def test_what_the_compiler_asked_for(message, needed):
     "call,said",
     [
         (lambda: find_slice("v5e:3x3"), "v5e:3x3.*v4:2x2x1"),
-        (lambda: find_slice("v7x:2x2"), "no slice"),
+        (lambda: find_slice("v7x:2x2"), "v7x:2x2.* is not a slice"),
         (lambda: parse_size("512"), "ROWSxCOLUMNS.*'512'"),
         (lambda: dataclasses.replace(STEP, batch=0), "at least 1"),
         (
@@ -289,7 +289,7 @@ def test_the_command_prints_a_plan(capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
-def test_a_step_is_compiled_for_a_tpu_that_is_not_there():
+def test_a_step_is_compiled_for_a_tpu_without_the_hardware():
     place = tpu_slice("v5e:2x2")
     step = dataclasses.replace(STEP, batch=8, data=4)
     program = compile_step(step, place)

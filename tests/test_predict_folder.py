@@ -1,3 +1,5 @@
+"""Labels of files and folders, and VOC's submission."""
+
 import tarfile
 
 import numpy as np
@@ -56,7 +58,7 @@ def test_a_folder_is_predicted_and_failures_are_named(tmp_path, predictor):
     images = {"b.png": random_image(4, 9, 13), "sub/b.png": random_image(5, 20, 4)}
     for name, image in images.items():
         Image.fromarray(image).save(source / name)
-    (source / "a.jpg").write_bytes(b"no image")
+    (source / "a.jpg").write_bytes(b"not an image")
     whole = (source / "b.png").read_bytes()
     (source / "cut.png").write_bytes(whole[: len(whole) // 2])
     (source / "notes.txt").write_text("not an image by its name")
@@ -132,7 +134,7 @@ def test_a_bad_submission_is_refused(tmp_path, predictor):
         check_submission(folder, {"a": (9, 6)})
     for pixels, message in (
         (np.full((6, 9), 255, np.uint8), r"a\.png: expected classes 0\.\.20, found 255"),
-        (image, r"a\.png: .*mode RGB"),
+        (image, r"a\.png: .*mode 'RGB'"),
     ):
         Image.fromarray(pixels).save(folder / "a.png")
         with pytest.raises(ValueError, match=message):
@@ -147,15 +149,15 @@ def test_a_bad_submission_is_refused(tmp_path, predictor):
         pack_submission(tmp_path, tmp_path / "x.tgz")
 
 
-def test_where_class_0_is_no_background_the_overlay_colours_it_too(tmp_path):
+def test_the_overlay_colours_class_0_only_if_told_to(tmp_path):
     Image.fromarray(np.full((5, 6, 3), 100, np.uint8)).save(tmp_path / "a.png")
 
-    def nought(image):
+    def all_zero(image):
         return np.zeros(image.shape[:2], np.uint8)
 
     palette = np.full((256, 3), 200, np.uint8)
     for background, value in ((False, 100), (True, 150)):
         out = tmp_path / str(background)
-        predict_files(nought, [tmp_path / "a.png"], out, palette=palette, background=background)
+        predict_files(all_zero, [tmp_path / "a.png"], out, palette=palette, background=background)
         with Image.open(out / "a_overlay.png") as picture:
             assert np.unique(np.asarray(picture)).tolist() == [value]

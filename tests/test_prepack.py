@@ -1,4 +1,4 @@
-"""Kernels turned for prediction: the same scores from the same weights."""
+"""Transposed kernels give the same scores from the same weights."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ NETS = {
     "late fusion": fcn.LateFusion(
         {name: fcn.FCN32s(trunk=TRUNK, num_classes=3) for name in ("color", "hha")}
     ),
-    "nothing to turn": fcn.FCN32s(trunk=fcn.SqueezeNet(aligned=True), num_classes=3),
+    "nothing to transpose": fcn.FCN32s(trunk=fcn.SqueezeNet(aligned=True), num_classes=3),
 }
 
 
@@ -40,7 +40,7 @@ def trunks(net):
     return [stream.trunk for stream in getattr(net, "streams", {"": net}).values()]
 
 
-def test_a_net_has_nothing_packed_of_its_own():
+def test_init_packs_nothing():
     net = NETS["fcn"]
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 40, 40, 3)))
     assert set(shapes) == {"params"}

@@ -1,6 +1,7 @@
 """`.pth` files read without PyTorch."""
 
 import foreign_files
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from foreign_files import Call, Name, archive, pickled, state_dict, stream
@@ -24,6 +25,7 @@ def numbers():
         "conv1_1.weight": rng.normal(size=(4, 3, 2, 2)).astype(np.float32),
         "conv1_1.bias": rng.normal(size=4),
         "steps": np.array(3),
+        "brain": rng.normal(size=5).astype(jnp.bfloat16),
         "turned": rng.normal(size=(5, 3)).astype(np.float32).T,
     }
     return {name: np.asfortranarray(a) if name == "turned" else a for name, a in arrays.items()}

@@ -1,4 +1,4 @@
-"""`.pth` files that lie: nothing is run, and little memory is taken."""
+"""Hostile `.pth` files: nothing in them is run, and reading takes little memory."""
 
 import pickle
 import struct
@@ -10,7 +10,7 @@ import pytest
 from foreign_files import Call, Name, Reference, archive, operations, pickled, stream
 
 from fcn_jax.weights.foreign.pickled import KNOWN, read_pickle
-from fcn_jax.weights.foreign.pth import read_pth
+from fcn_jax.weights.foreign.pth import find_state_dict, read_pth
 
 FORMATS = {"archive": archive, "stream": stream}
 
@@ -33,7 +33,7 @@ class Bomb:
 
 
 def hostile(tmp_path):
-    """Pickles that do harm where they are believed, and what is said of each."""
+    """Pickles that would do harm if they were trusted, and what the error says of each."""
     import builtins
     import os
 
@@ -58,32 +58,32 @@ def hostile(tmp_path):
         yield b"\x80\x02" + code + b".", f"operation {name}"
     yield b"\x80\x02P0\n.", "operation PERSID"
     yield b"\x80\x05\x97.", "operation NEXT_BUFFER"
-    # __setstate__ and attributes: nothing has any.
+    # __setstate__ and attributes: no value has any.
     state = operations({"__setstate__": 1, "__class__": 2})
     yield b"\x80\x02" + operations("text") + state + b"b.", "attributes for a str"
     yield b"\x80\x02" + operations(foreign_files.tensor("0", EIGHT)) + state + b"b.", "for a Tensor"
-    # Names that lead on from what is allowed.
+    # Names that start from what is allowed.
     for name in ("torch._utils __globals__", "collections OrderedDict.__class__", "torch load",
                  "torch.storage _load_from_bytes", "numpy.core.multiarray scalar",
                  "torch._utils _rebuild_tensor_v2.__globals__", "torch  FloatStorage"):  # fmt: skip
         yield pickled(Name(name)), "asks for"
     yield b"\x80\x04" + operations(1) + operations(2) + b"\x93.", "something without name"
-    # Calls of what is no function, and of functions with what they do not take.
+    # Calls of what is not a function, and of functions with arguments that they do not take.
     yield b"\x80\x02" + operations(("a", ("b",))) + b"R.", "damaged pickle"
-    yield b"\x80\x02" + operations("a") + operations(("b",)) + b"R.", "no function"
-    yield b"\x80\x02" + operations(Name("torch FloatStorage")) + b")R.", "no function"
+    yield b"\x80\x02" + operations("a") + operations(("b",)) + b"R.", "not a function"
+    yield b"\x80\x02" + operations(Name("torch FloatStorage")) + b")R.", "not a function"
     yield pickled(Call((Name("collections OrderedDict"), 3))), "damaged pickle"
     yield pickled(Call((Name("collections OrderedDict"), [[["a"], 1]]))), "under a list"
     yield pickled(Call((Name("torch._utils _rebuild_tensor_v2"), 1))), "damaged pickle"
-    # References to what is no storage of the file.
+    # References to what is not a storage of the file.
     kind = Name("torch FloatStorage")
     for bad in (("module", kind, "0", "cpu", 8), ("storage", "posix.system", "0", "cpu", 8),
                 ("storage", kind, "0", "cpu", -1), ("storage", kind, "0", "cpu", True),
                 ("storage", kind, ("0",), "cpu", 8),
                 ("storage", kind, "0", "cpu", 8, ("1", 0, 2))):  # fmt: skip
-        yield pickled(Reference(bad)), "a reference that is none"
-    yield b"\x80\x02" + operations("storage") + b"Q.", "damaged pickle|a reference"
-    # Lengths that nothing stands behind.
+        yield pickled(Reference(bad)), "not a storage of the file"
+    yield b"\x80\x02" + operations("storage") + b"Q.", "damaged pickle|not a storage"
+    # Lengths of more than the file holds.
     yield b"\x80\x02\x8b" + struct.pack("<i", -1) + b".", "operation LONG4"
     yield b"\x80\x02\x8a\xff" + b"\xff" * 255 + b".", "an integer of 255 bytes"
     yield b"\x80\x02X" + struct.pack("<I", 0xFFFFFFFF) + b"a.", "a text of 4294967295 bytes"
@@ -110,55 +110,49 @@ def test_hostile_pickles_are_refused(tmp_path, monkeypatch):
     assert count > 45 and not (tmp_path / "harm").exists()
 
 
-def test_no_name_stands_for_anything_that_could_be_misused():
+def test_no_known_name_can_be_misused():
     assert all(getattr(known, "__module__", "").startswith("fcn_jax.") for known in KNOWN.values())
     assert not any(isinstance(known, type) for known in KNOWN.values())
 
 
-def test_a_pickle_that_grows_takes_no_time_and_memory():
-    # A tuple of two of itself, 100 times over: to print, hash or compare it would never end.
+def test_a_pickle_that_grows_takes_little_time_and_memory():
+    # A pair of itself twice, 100 times over: to print, hash or compare it would never end.
     content = b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 100 + b"."
     with foreign_files.little_memory():
         value = read_pickle(memoryview(content)).value
     assert len(value) == 2
     with pytest.raises(ValueError, match="a tuple without tensors"):
-        read_pth_value(value)
-
-
-def read_pth_value(value):
-    from fcn_jax.weights.foreign.pth import _state_dict
-
-    return _state_dict(value)
+        find_state_dict(value)
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
     ("view", "message"),
     [
-        ({"offset": 1}, "up to number 9 of a storage that has 8"),
-        ({"offset": -1}, "a tensor of 1 axes"),
+        ({"offset": 1}, "up to number 9 of a storage of 8"),
+        ({"offset": -1}, "offset -1"),
         ({"shape": (9,)}, "up to number 9"),
         ({"shape": (2, 2), "strides": (7, 1)}, "up to number 9"),
-        ({"shape": (8,), "strides": (-1,)}, "no counts"),
-        ({"shape": (-8,)}, "no counts"),
+        ({"shape": (8,), "strides": (-1,)}, "not counts"),
+        ({"shape": (-8,)}, "not counts"),
         ({"shape": (1 << 62, 1 << 62), "strides": (0, 0)}, "overlaps itself"),
         ({"shape": (7, 2), "strides": (1, 1)}, "overlaps itself"),
-        ({"shape": (1 << 70,), "strides": (1,)}, "of a storage that has 8"),
-        ({"shape": (2, 2), "strides": (1,)}, "2 axes and 1 strides"),
-        ({"shape": (0, 1 << 62), "strides": (1, 1)}, "0 numbers"),
-        ({"shape": (1,) * 33, "strides": (1,) * 33}, "no counts"),
-        ({"shape": (True,)}, "no counts"),
-        ({"shape": ("8",)}, "no counts"),
+        ({"shape": (1 << 70,), "strides": (1,)}, "of a storage of 8"),
+        ({"shape": (2, 2), "strides": (1,)}, "strides .1,."),
+        ({"shape": (0, 1 << 62), "strides": (1, 1)}, "shape .0, "),
+        ({"shape": (1,) * 33, "strides": (1,) * 33}, "not counts"),
+        ({"shape": (True,)}, "not counts"),
+        ({"shape": ("8",)}, "not counts"),
     ],
 )
 def test_views_that_leave_their_storage_are_refused(format, view, message, tmp_path):
     value = {"a": foreign_files.tensor("0", EIGHT, **view)}
     path = write(tmp_path / "a.pth", FORMATS[format](value, {"0": EIGHT}))
-    with pytest.raises(ValueError, match=rf"a.pth is no complete .pth.*\(a: .*({message})"):
+    with pytest.raises(ValueError, match=rf"a.pth is not a complete .pth.*\(a: .*({message})"):
         read_pth(path)
 
 
-def test_storages_that_are_not_there(tmp_path):
+def test_storages_that_are_missing(tmp_path):
     path, whole = tmp_path / "a.pth", {"a": foreign_files.tensor("0", EIGHT)}
     larger = {
         "a": foreign_files.tensor("0", np.zeros(1 << 20, np.float32), shape=(8,), strides=(1,))

@@ -1,4 +1,4 @@
-"""Images of different sizes on one canvas compute what each computes alone."""
+"""Images of different sizes on one canvas give the same as each image alone."""
 
 import functools
 
@@ -41,7 +41,7 @@ def program(net):
 
 
 def draw(sizes, canvas, seed):
-    """Images and labels with something in every cell, outside the sizes too."""
+    """Images and labels with values in every cell, also outside the sizes."""
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(len(sizes), *canvas, 3)).astype(np.float32)
     labels = rng.integers(0, CLASSES, (len(sizes), *canvas)).astype(np.int32)
@@ -117,7 +117,7 @@ def gradients(net):
 
 
 def check_gradients(net, random_variables, close):
-    """The batch's is the sum of its images'; and one image's, on a canvas, is that alone."""
+    """A batch gives the sum of its images' gradients; an image on a canvas, the same as alone."""
     variables = dict(random_variables(net))
     params = variables.pop("params")
     sizes = [(13, 22), CANVAS]

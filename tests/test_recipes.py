@@ -1,4 +1,4 @@
-"""Every recipe: imports, hashes, prints, describes itself, and has the reference's numbers."""
+"""Every recipe is a hashable value that can be stored, with the numbers of the reference."""
 
 import dataclasses
 import importlib
@@ -10,12 +10,14 @@ import pytest
 
 import experiments
 from fcn_jax.nets.inputs import placeholder
+from fcn_jax.runs.description import describe
 from fcn_jax.runs.lookup import load_recipe
-from fcn_jax.runs.recipe import Recipe, changed_fields, describe, override, plain_fields
+from fcn_jax.runs.options import changed_fields, override, plain_fields
+from fcn_jax.runs.recipe import Recipe
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg)
 
-# Source: the solvers of the reference; learnable parameters recomputed from its nets.
+# Learning rate, steps and learnable parameters. Source: the reference's solvers and nets.
 REFERENCE = {
     "nyud_fcn32s_color": (1e-10, 100_000, 134_424_424),
     "nyud_fcn32s_hha": (1e-10, 100_000, 134_424_424),
@@ -81,7 +83,7 @@ def test_a_recipe_that_changed_since_its_run_is_refused():
         load_recipe({"module": "experiments.voc_fcn8s", "overrides": {}, "recipe": described})
 
 
-def test_only_a_module_s_name_is_not_described():
+def test_only_a_module_s_own_name_is_left_out():
     @dataclasses.dataclass(frozen=True)
     class Named:
         name: str
@@ -91,20 +93,18 @@ def test_only_a_module_s_name_is_not_described():
     assert "name" not in describe(recipe_of("voc_fcn8s").model.clone(name="net"))
 
 
-def test_a_module_that_is_not_there_says_so():
+def test_a_missing_module_is_named():
     with pytest.raises(ValueError, match="no module experiments.voc_fcn9s"):
         load_recipe({"module": "experiments.voc_fcn9s", "overrides": {}, "recipe": {}})
 
 
 def test_classes_of_net_and_data_must_agree():
     recipe = recipe_of("voc_fcn8s")
-    import dataclasses
-
     with pytest.raises(ValueError, match="the net has 20 classes, SBD has 21"):
         dataclasses.replace(recipe, model=recipe.model.clone(num_classes=20))
 
 
-def test_a_recipe_made_from_options_is_made_again_from_the_run_folder():
+def test_a_recipe_made_from_options_is_restored_from_the_run_folder():
     from experiments import folders
 
     given = {"num_classes": 3, "steps": 5, "train_list": "a.txt", "validation_list": "b.txt"}

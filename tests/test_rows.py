@@ -1,4 +1,4 @@
-"""Every published row: two steps and one evaluation on small data in its real layout."""
+"""Every published result: two steps and one evaluation on small data in the real layout."""
 
 import dataclasses
 import importlib
@@ -15,8 +15,8 @@ import experiments
 import fcn_jax as fcn
 from fcn_jax.commands.list import rows
 from fcn_jax.preprocessing import CAFFE, NYUD_COLOR, NYUD_HHA, ByInput
+from fcn_jax.runs.description import describe
 from fcn_jax.runs.place import Place
-from fcn_jax.runs.recipe import describe
 from fcn_jax.runs.run import run
 from fcn_jax.training.state import initial_variables
 from fcn_jax.weights.weights_file import Metadata, save_weights
@@ -61,7 +61,7 @@ def save_text(path, text):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """All data sets as their publishers lay them out, four images of 21 x 30 pixels each."""
+    """All data sets in the layout of their publishers, four images of 21 x 30 pixels each."""
     root, h, w = tmp_path_factory.mktemp("data"), 21, 30
     lists = "\n".join(NAMES)
     voc, sbd, nyud = root / "VOC2011", root / "sbdd" / "dataset", root / "nyud"
@@ -105,7 +105,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with `weights/` of narrow classifiers, in which runs lie beside each other."""
+    """A folder with `weights/` of narrow classifiers, for runs beside each other."""
     folder = tmp_path_factory.mktemp("place")
     for name, trunk in {
         "vgg16": fcn.VGG16(width=WIDTH),
@@ -113,13 +113,13 @@ def place(tmp_path_factory):
         "googlenet": fcn.GoogLeNet(width=WIDTH),
         "squeezenet1_0": fcn.SqueezeNet(),
     }.items():
-        net = fcn.FCN(trunk, 5)  # a classifier's last layer is dropped in any case
+        net = fcn.FCN(trunk, 5)  # a classifier's last layer is not used
         variables = {"params": {"trunk": initial_variables(net, 0)["params"]["trunk"]}}
         about = Metadata(
             architecture=type(trunk).__name__,
             num_classes=5,
             preprocessing=CAFFE,
-            source="drawn",
+            source="random",
             source_sha256="0" * 64,
         )
         save_weights(folder / "weights" / f"{name}.safetensors", variables, about)
@@ -133,7 +133,7 @@ def narrow(net):
 
 
 def small(recipe):
-    """The recipe with a narrow net, two steps of few images, and two images held out."""
+    """The recipe with a narrow net, two steps, few images per step, and two images held out."""
     sets = {
         field: dataclasses.replace(source, held_out=2)
         for field in ("train_set", "validation_set")

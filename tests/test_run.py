@@ -14,8 +14,8 @@ import fcn_jax.runs.run as run_module
 from fcn_jax.commands.evaluate import evaluate
 from fcn_jax.commands.predict import predict
 from fcn_jax.runs.lookup import import_recipe_module
+from fcn_jax.runs.options import override
 from fcn_jax.runs.place import Place
-from fcn_jax.runs.recipe import override
 from fcn_jax.runs.run import run
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder

@@ -3,33 +3,32 @@ import json
 import pytest
 
 from fcn_jax.training.checkpoints import Checkpoints
-from fcn_jax.training.run_folder import RunFolder, differing
+from fcn_jax.training.run_folder import RunFolder
 
 
-def test_a_new_folder_is_claimed_and_the_same_recipe_may_go_on(tmp_path):
+def changed(stored, new):
+    return [f"{key}: {stored[key]} is now {new[key]}" for key in new if stored[key] != new[key]]
+
+
+def test_a_new_folder_is_claimed_and_the_same_recipe_may_resume(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "a")
-    folder.claim({"recipe": {"steps": 9}, "commit": "w"})
-    folder.claim({"recipe": {"steps": 3}, "commit": "x"})  # nothing was trained yet
+    folder.claim({"recipe": {"steps": 9}, "commit": "w"}, changed)
+    folder.claim({"recipe": {"steps": 3}, "commit": "x"}, changed)  # nothing was trained yet
     (folder.path / "checkpoints" / "3").mkdir(parents=True)
-    folder.claim({"recipe": {"steps": 3}, "commit": "y"})
+    folder.claim({"recipe": {"steps": 3}, "commit": "y"}, changed)
     assert folder.described()["commit"] == "x"
 
 
 def test_another_recipe_is_refused_with_the_differences(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.claim({"recipe": {"optimizer": {"rate": 1.0, "momentum": 0.9}, "steps": 3}})
+    folder.claim({"recipe": {"rate": 1.0, "momentum": 0.9, "steps": 3}}, changed)
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"optimizer.rate: the folder has 1.0, this recipe 2.0"):
-        folder.claim({"recipe": {"optimizer": {"rate": 2.0, "momentum": 0.9}, "steps": 3}})
-    assert folder.described()["recipe"]["optimizer"]["rate"] == 1.0
+    with pytest.raises(ValueError, match="another recipe.*\n  rate: 1.0 is now 2.0\n.*--workdir"):
+        folder.claim({"recipe": {"rate": 2.0, "momentum": 0.9, "steps": 3}}, changed)
+    assert folder.described()["recipe"]["rate"] == 1.0
 
 
-def test_differences_name_what_only_one_has():
-    assert list(differing({"a": 1}, {"a": 1, "b": 2})) == ["b: the folder has null, this recipe 2"]
-    assert not list(differing({"a": [1, 2]}, {"a": [1, 2]}))
-
-
-def test_what_is_no_run_says_so(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no recipe.json"):
         RunFolder(tmp_path).described()
     for text in ("{", "[]", "{}"):
@@ -62,7 +61,7 @@ def test_the_best_step_is_the_first_of_the_highest_mean_iu(tmp_path):
     }
 
 
-def test_checkpoints_keep_the_latest_and_what_is_named(tmp_path):
+def test_checkpoints_keep_the_latest_and_the_best(tmp_path):
     import jax.numpy as jnp
     import numpy as np
 
@@ -70,10 +69,10 @@ def test_checkpoints_keep_the_latest_and_what_is_named(tmp_path):
     assert checkpoints.latest() is None
     for step in (1, 2, 3, 4):
         state = {"w": jnp.full((3,), step, jnp.float32), "empty": {}, "n": jnp.int32(step)}
-        checkpoints.save(step, state, keep={2})
+        checkpoints.save(step, state, best=2)
     assert checkpoints.steps() == [2, 4]
     checkpoints.close()
-    # What a kill in the middle of a save leaves behind is no checkpoint.
+    # What a kill during a save leaves behind is not a checkpoint.
     half = tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp-1"
     half.mkdir()
     (half / "junk").write_text("x")

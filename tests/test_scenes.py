@@ -1,10 +1,9 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcn_jax.data import scenes as module
 from fcn_jax.data.scenes import Scenes
 from fcn_jax.data.source import Source
 
@@ -65,7 +64,7 @@ def test_without_a_border_nothing_is_ignored():
     assert all((plain[i].label < 7).all() for i in range(9))
 
 
-def test_every_class_is_common_and_told_by_its_colours():
+def test_every_class_is_common_and_has_its_own_colours():
     examples = [SCENES[i] for i in range(150)]
     image = np.concatenate([e.image.reshape(-1, 3) for e in examples]).astype(float)
     label = np.concatenate([e.label.ravel() for e in examples])
@@ -120,8 +119,24 @@ def test_fields_out_of_range_are_named(field, value):
         Scenes(**{"length": 3, "seed": 0, field: value})
 
 
-def test_drawing_keeps_up_with_training():
-    start = time.process_time()
-    for i in range(50):
-        SCENES[i]
-    assert time.process_time() - start < 1.0  # 20 ms each; about 2 are needed
+def test_drawing_objects_costs_a_constant_per_pixel(monkeypatch):
+    """Drawing keeps up with training: each object is computed in its own window only."""
+    windows = []
+
+    def counted(outline):
+        return lambda u, v: windows.append(u.size) or outline(u, v)
+
+    kinds = tuple(kind._replace(outline=counted(kind.outline)) for kind in module._KINDS)
+    monkeypatch.setattr(module, "_KINDS", kinds)
+    for side in (48, 96, 500):
+        for i in range(9):
+            windows.clear()
+            Scenes(length=9, seed=3, largest=(side, side))[i]
+            assert 0 < sum(windows) < 3 * side**2
+
+
+def test_sizes_are_known_without_drawing(monkeypatch):
+    monkeypatch.setattr(module, "_ground", None)
+    monkeypatch.setattr(module, "_paint", None)
+    scenes = Scenes(length=9, seed=3, largest=(96, 50), smallest=(8, 9))
+    assert len({scenes.size(i) for i in range(9)}) > 5

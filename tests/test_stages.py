@@ -1,6 +1,6 @@
-"""The reference's recipes on small data in its real layout: two steps and one evaluation each.
+"""The reference's recipes on small data in the real layout: two steps and one evaluation each.
 
-The trunk is narrow; all else is the recipe.
+The trunk is narrow; everything else is the recipe's.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from fcn_jax.runs.start import run_variables
 from fcn_jax.weights.weights_file import Metadata, save_weights
 
 NARROW = VGG16(width=1 / 64)
-SIZES = ((24, 32), (24, 32), (23, 31))  # close enough for one canvas, and one compilation
+SIZES = ((24, 32), (24, 32), (23, 31))  # one canvas, so compiled once
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """SBD's and VOC 2011's layouts with a few small images."""
+    """SBD and VOC 2011 in their layouts, with a few small images."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     sbd, voc = root / "benchmark_RELEASE" / "dataset", root / "VOCdevkit" / "VOC2011"
     lists = voc / "ImageSets" / "Segmentation"
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A narrow VGG16 with random weights, as a converter would write it."""
+    """A narrow VGG16 with random weights, in a file as a converter writes it."""
     net = Classifier(NARROW, num_classes=10)
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
     rng = np.random.default_rng(1)
@@ -75,7 +75,7 @@ def test_each_stage_starts_from_the_one_before(data, weights, tmp_path):
     middle = two_steps("voc_fcn16s", data, tmp_path / "voc_fcn16s")
     fine = two_steps("voc_fcn8s", data, tmp_path / "voc_fcn8s")
     assert coarse.keys() < middle.keys() < fine.keys()
-    # At the heavy rates two steps move a weight by next to nothing: what it holds is its start.
+    # At the heavy rates two steps hardly change a weight, so it shows where it started.
     for before, after in ((classifier["params"], coarse), (coarse, middle), (middle, fine)):
         for layer in ("conv1_1", "conv5_3", "fc7"):
             old, new = (tree["trunk"][layer]["kernel"] for tree in (before, after))
@@ -84,7 +84,7 @@ def test_each_stage_starts_from_the_one_before(data, weights, tmp_path):
     np.testing.assert_allclose(coarse["score_fr"]["kernel"], fine["score_fr"]["kernel"], atol=1e-5)
 
 
-def test_fixed_learns_the_score_layer_alone(data, weights, tmp_path):
+def test_fixed_trains_only_the_score_layer(data, weights, tmp_path):
     path, classifier = weights
     params = two_steps("voc_fcn32s_fixed", data, tmp_path / "fixed", init=path)
     for layer, arrays in params["trunk"].items():
@@ -93,12 +93,12 @@ def test_fixed_learns_the_score_layer_alone(data, weights, tmp_path):
     assert np.any(np.asarray(params["score_fr"]["kernel"]))
 
 
-def test_a_stage_without_the_one_before_says_what_to_run(data, tmp_path):
+def test_a_stage_without_the_one_before_says_what_to_run_first(data, tmp_path):
     with pytest.raises(ValueError, match="python -m experiments.voc_fcn32s.*first"):
         two_steps("voc_fcn16s", data, tmp_path / "alone" / "voc_fcn16s")
 
 
-def test_weights_that_are_not_there_say_how_to_make_them(data, tmp_path, monkeypatch):
+def test_missing_weights_say_how_to_make_them(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "fcn_jax.runs.start.__file__", str(tmp_path / "fcn_jax" / "runs" / "start.py")
     )
@@ -108,7 +108,7 @@ def test_weights_that_are_not_there_say_how_to_make_them(data, tmp_path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_another_net_are_refused_and_nothing_is_begun(data, weights, tmp_path):
+def test_weights_of_another_net_are_refused_and_no_run_is_started(data, weights, tmp_path):
     path = tmp_path / "other.safetensors"
     net = Classifier(VGG16(width=1 / 32), num_classes=10)
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))

@@ -11,15 +11,16 @@ import optax
 import pytest
 
 import fcn_jax as fcn
+from fcn_jax.devices.mesh import make_mesh, replicate, shard_batch
 from fcn_jax.losses import Normalization, softmax_loss
 from fcn_jax.nn.layers import BatchNorm, Conv, Dropout, MaxPool, relu
 from fcn_jax.optim import CaffeSGD
 from fcn_jax.training.state import create_state
-from fcn_jax.training.step import make_mesh, make_train_step, replicate, shard_batch
+from fcn_jax.training.step import make_train_step
 
 
 class Small(nn.Module):
-    """One stage; batch norm and dropout as asked for."""
+    """One stage; batch norm and dropout are optional."""
 
     batch_norm: bool = False
     dropout: float = 0.0
@@ -42,7 +43,7 @@ def preprocess(images, sizes):
 
 
 def draw_batch(n=8, height=6, width=7, seed=0):
-    """Labels void by very different shares from image to image, and images of all sizes."""
+    """Images of all sizes, whose shares of void labels differ much."""
     rng = np.random.default_rng(seed)
     void = rng.random((n, height, width)) < np.linspace(0, 0.97, n)[:, None, None]
     labels = rng.integers(0, 3, void.shape)
@@ -63,7 +64,7 @@ def make_state(random_variables, net=NET, optimizer=None, **arguments):
     return create_state(random_variables(net), optimizer or SGD(), **arguments)
 
 
-# Run in a process of its own, since the number of devices is fixed once there are any.
+# Run in a process of its own: the number of devices is fixed when JAX starts.
 SCRIPT = """
 import sys
 import jax
@@ -73,7 +74,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[1])
 import test_step as t
 from fcn_jax.training.state import initial_variables
-from fcn_jax.training.step import make_mesh, replicate, shard_batch
+from fcn_jax.devices.mesh import make_mesh, replicate, shard_batch
 assert len(jax.devices()) == 8
 net = t.fcn.FCN32s(t.Small(batch_norm=True), 3)
 variables = jax.tree.map(lambda leaf: leaf + 0.1, initial_variables(net, seed=0))
@@ -96,16 +97,11 @@ for accumulate in (1, 2):
 """
 
 
-def test_eight_devices_are_one():
+def test_eight_devices_equal_one():
     folder = str(Path(__file__).parent)
     command = [sys.executable, "-c", SCRIPT, folder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_mesh_takes_as_many_devices_as_divide_the_batch():
-    assert dict(make_mesh(4).shape) == {"data": 1, "space": 1}
-    assert make_mesh(4).axis_names == ("data", "space")
 
 
 def test_a_step_is_the_optimizer_on_the_gradient(random_variables, close):
@@ -127,13 +123,13 @@ def test_a_step_is_the_optimizer_on_the_gradient(random_variables, close):
 
 
 def test_accumulated_passes_are_the_mean_of_their_gradients(random_variables, close):
-    """Summed losses: the mean of k passes' gradients is the whole batch's over k."""
+    """Summed losses: the mean of k passes' gradients is the gradient of all images over k."""
     accumulate, batch = 4, draw_batch(8)
     mode, sgd = Normalization.SUM, optax.sgd(1e-3)
     passes = make_step(optimizer=sgd, mode=mode, accumulate=accumulate)
     several, metrics = passes(make_state(random_variables, optimizer=sgd), batch)
-    whole = make_step(optimizer=optax.sgd(1e-3 / accumulate), mode=mode)
-    once, expected = whole(make_state(random_variables, optimizer=sgd), batch)
+    at_once = make_step(optimizer=optax.sgd(1e-3 / accumulate), mode=mode)
+    once, expected = at_once(make_state(random_variables, optimizer=sgd), batch)
     close(several.learning, once.learning)
     close(metrics["loss"] * accumulate, expected["loss"])
 
@@ -178,7 +174,7 @@ def test_dropout_depends_on_seed_and_step_alone(random_variables):
 
 
 def test_accumulated_passes_drop_differently(random_variables):
-    """One image over and over: were all passes dropped alike, their number would not matter."""
+    """One image repeated: if all passes dropped the same units, their number would not matter."""
     net, one = fcn.FCN32s(Small(dropout=0.5), 3), draw_batch(1)
     losses = []
     for k in (2, 3):

@@ -1,4 +1,4 @@
-"""Files that are read and written some rows at a time are what they are whole."""
+"""Files that are read and written in strips have the same pixels as when read whole."""
 
 import struct
 import zlib
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn_jax.arithmetic import ceil_div
 from fcn_jax.inference.folder import read_rgb
 from fcn_jax.inference.large_files.png import MAGIC, chunk, header_chunk
-from fcn_jax.inference.large_files.strips import read_strips, rolling, write_strips
+from fcn_jax.inference.large_files.strips import read_strips, row_window, write_strips
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import write_label_png
 
@@ -18,18 +19,18 @@ def random_image(seed, h, w, channels=3):
     return np.random.default_rng(seed).integers(0, 256, (h, w, channels)).astype(np.uint8)
 
 
-def whole_file(path):
-    size, blocks = read_strips(path)
-    blocks = list(blocks)
-    image = np.concatenate(blocks)
+def read_all(path):
+    size, strips = read_strips(path)
+    strips = list(strips)
+    image = np.concatenate(strips)
     assert image.shape == (*size, 3) and image.dtype == np.uint8
-    return image, len(blocks)
+    return image, len(strips)
 
 
 def png(path, h, w, depth, colour, seed=0, extra=b"", interlaced=False):
-    """A PNG of random bytes behind random filters, which every such PNG is."""
+    """A PNG of random bytes and random filter types: any bytes are a valid image."""
     rng = np.random.default_rng(seed)
-    line = -(-w * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] // 8)
+    line = ceil_div(w * depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour], 8)
     filters = rng.integers(0, 5, (h, 1), dtype=np.uint8)
     data = np.hstack([filters, rng.integers(0, 256, (h, line), dtype=np.uint8)]).tobytes()
     header = header_chunk(h, w, depth, colour)
@@ -49,24 +50,24 @@ KINDS += [(8, 4), (16, 4), (8, 6), (16, 6)]
 
 
 @pytest.mark.parametrize("depth, colour", KINDS)
-def test_a_png_by_strips_is_what_it_is_whole(tmp_path, monkeypatch, depth, colour):
-    monkeypatch.setattr("fcn_jax.inference.large_files.png._BLOCK", 300)
+def test_a_png_in_strips_equals_the_whole(tmp_path, monkeypatch, depth, colour):
+    monkeypatch.setattr("fcn_jax.inference.large_files.decoding.STRIP_BYTES", 300)
     for w in (1, 13):
         path = png(tmp_path / "a.png", 41, w, depth, colour)
-        image, blocks = whole_file(path)
+        image, count = read_all(path)
         np.testing.assert_array_equal(image, read_rgb(path))
-    assert blocks > 1 or depth < 8
+    assert count > 1 or depth < 8
     if colour in (0, 2, 3):
         clear = {0: b"\0\1", 2: b"\0\1\0\2\0\3", 3: bytes(range(0, 4, 2))}[colour]
         path = png(tmp_path / "b.png", 41, 13, depth, colour, extra=b"")
         whole = path.read_bytes()
         at = whole.index(b"IDAT") - 4
         path.write_bytes(whole[:at] + chunk(b"tRNS", clear) + whole[at:])
-        np.testing.assert_array_equal(whole_file(path)[0], read_rgb(path))
+        np.testing.assert_array_equal(read_all(path)[0], read_rgb(path))
 
 
 def tiff(path, image, tile=None, packed=False, order="<", big=False, rows=7):
-    """A TIFF in tiles, or in strips of some rows, by the letter of the standard."""
+    """A TIFF in tiles, or in strips of some rows, written as the standard says."""
     h, w, channels = image.shape
     th, tw = tile or (rows, w)
     parts = []
@@ -103,14 +104,14 @@ def tiff(path, image, tile=None, packed=False, order="<", big=False, rows=7):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("tile", [None, (16, 32)])
 @pytest.mark.parametrize("options", [{}, {"order": ">"}, {"packed": True}, {"big": True}], ids=str)
-def test_a_tiff_by_strips_is_what_it_is_whole(tmp_path, monkeypatch, options, tile, channels):
-    monkeypatch.setattr("fcn_jax.inference.large_files.tiff._BLOCK", 250)
+def test_a_tiff_in_strips_equals_the_whole(tmp_path, monkeypatch, options, tile, channels):
+    monkeypatch.setattr("fcn_jax.inference.large_files.decoding.STRIP_BYTES", 250)
     image = random_image(4, 45, 70, channels)
     path = tiff(tmp_path / "a.tif", image, tile, **options)
-    read, blocks = whole_file(path)
+    read, count = read_all(path)
     np.testing.assert_array_equal(read, np.broadcast_to(image, (45, 70, 3)))
     np.testing.assert_array_equal(read, read_rgb(path))
-    assert blocks >= 3
+    assert count >= 3
 
 
 COMPRESSIONS = ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "tiff_deflate"]
@@ -118,7 +119,7 @@ COMPRESSIONS = ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "ti
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_pillows_own_tiffs_are_read_by_strips(tmp_path, monkeypatch, mode, compression):
+def test_pillows_own_tiffs_in_strips_equal_the_whole(tmp_path, monkeypatch, mode, compression):
     if compression == "jpeg" and mode in ("1", "P", "LA", "RGBA", "I;16"):
         pytest.skip("JPEG does not hold these")
     monkeypatch.setattr("PIL.TiffImagePlugin.STRIP_SIZE", 300)
@@ -127,11 +128,11 @@ def test_pillows_own_tiffs_are_read_by_strips(tmp_path, monkeypatch, mode, compr
     if mode in ("RGBA", "LA"):
         picture.putalpha(rgb.convert("L"))
     picture.save(tmp_path / "a.tif", compression=compression)
-    image, _ = whole_file(tmp_path / "a.tif")
+    image, _ = read_all(tmp_path / "a.tif")
     np.testing.assert_array_equal(image, read_rgb(tmp_path / "a.tif"))
 
 
-def test_what_is_not_read_by_strips_is_read_whole_or_refused(tmp_path, monkeypatch):
+def test_other_files_are_read_whole_or_refused(tmp_path, monkeypatch):
     image = random_image(6, 30, 20)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -141,25 +142,25 @@ def test_what_is_not_read_by_strips_is_read_whole_or_refused(tmp_path, monkeypat
     png(tmp_path / "interlaced.png", 1, 1, 8, 2, interlaced=True)
     names = ["turned.png", "turned.tif", "a.jpg", "a.bmp", "interlaced.png"]
     for name in names:
-        read, blocks = whole_file(tmp_path / name)
+        read, count = read_all(tmp_path / name)
         np.testing.assert_array_equal(read, read_rgb(tmp_path / name))
-        assert blocks == 1
+        assert count == 1
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     for name in names[:-1]:
-        with pytest.raises(ValueError, match=f"{name}: .*read by strips.*at most 500 pixels"):
+        with pytest.raises(ValueError, match=f"{name}: .*strip by strip.*at most 500 pixels"):
             read_strips(tmp_path / name)
     packed = tiff(tmp_path / "packed.tif", image, packed=True, rows=30)
     with pytest.raises(ValueError, match="compressed strips or tiles of 30 rows"):
         read_strips(packed)
 
 
-def test_no_limit_of_pillow_bites(tmp_path):
+def test_pillows_size_limit_does_not_apply(tmp_path):
     h, w = 20_000, 20_000  # more than twice what Pillow opens at all
     data = zlib.compress(bytes(h * (1 + w // 8)), 1)
     header = header_chunk(h, w, 1, 0) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     (tmp_path / "large.png").write_bytes(MAGIC + header)
-    size, blocks = read_strips(tmp_path / "large.png")
-    assert size == (h, w) and next(blocks).shape[1:] == (w, 3)
+    size, strips = read_strips(tmp_path / "large.png")
+    assert size == (h, w) and next(strips).shape[1:] == (w, 3)
     with pytest.raises(Image.DecompressionBombError):
         read_rgb(tmp_path / "large.png")
 
@@ -175,17 +176,17 @@ def test_a_damaged_file_is_named(tmp_path):
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name}.*damaged or cut short"):
-            whole_file(tmp_path / name)
+            read_all(tmp_path / name)
     Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match=r"float\.tif: expected pixels of 8 or 16 bits"):
-        whole_file(tmp_path / "float.tif")
+        read_all(tmp_path / "float.tif")
     with pytest.raises(OSError):
         read_strips(tmp_path / "gone.png")
 
 
-def test_rows_roll_over_blocks_of_any_size():
+def test_a_row_window_moves_over_strips_of_any_size():
     image = random_image(7, 50, 3)
-    rows = rolling(iter(np.split(image, [1, 2, 20, 21, 44])))
+    rows = row_window(iter(np.split(image, [1, 2, 20, 21, 44])))
     for start, stop in ((0, 10), (5, 23), (5, 30), (30, 50), (44, 50)):
         np.testing.assert_array_equal(rows(start, stop), image[start:stop])
 

@@ -1,4 +1,4 @@
-"""What the variants of the studies that train are fed: samples of cells, patches, masked images."""
+"""The batches of the training studies: samples of cells, patches, masked images."""
 
 import dataclasses
 
@@ -27,14 +27,14 @@ class Ten:
         return batch(np.random.default_rng(n).integers(0, 5, (3, 23, 30)).astype(np.uint8))
 
 
-def test_sampling_every_cell_is_the_whole_image():
+def test_a_sample_of_all_cells_is_the_whole_image():
     for n in range(3):
         sampled = loss_sampling.Sampled(Ten(), 1.0, 8)[n]
         np.testing.assert_array_equal(sampled["label"], Ten()[n]["label"])
         assert sampled["image"].dtype == np.uint8
 
 
-def test_sampling_keeps_whole_cells_with_the_probability_asked_for():
+def test_a_sample_has_whole_cells_with_the_given_probability():
     kept = []
     for n in range(10):
         sampled = loss_sampling.Sampled(Ten(), 0.25, 8, seed=1)[n]["label"]
@@ -51,7 +51,7 @@ def test_sampling_keeps_whole_cells_with_the_probability_asked_for():
 
 
 class Two(nn.Module):
-    """Stride 4, a cell sees 19 pixels."""
+    """Stride 4; a cell sees 19 pixels."""
 
     ring: int = 3
 
@@ -61,14 +61,14 @@ class Two(nn.Module):
         return {"conv2": Conv(6, 3, padding=1, relu=True, name="conv2")(x)}
 
 
-def test_a_patch_scores_what_the_whole_image_scores_at_its_centre(random_variables, close):
+def test_a_patch_has_the_score_of_the_whole_image_at_its_centre(random_variables, close):
     net, patches = FCN(Two(), 4), loss_sampling.PatchNet(Two(), 4)
     grid = loss_sampling.grid_of(Two())
     assert (grid.stride, grid.field) == (4, 19)
     variables = random_variables(net, size=32)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 48, 40, 3)), jnp.float32)
     whole = net.apply(variables, image)
-    for y, x in [(10, 10), (14, 26), (34, 18)]:  # pixels of the grid: 2 + 4 i
+    for y, x in [(10, 10), (14, 26), (34, 18)]:  # pixels at cells: 2 + 4 i
         patch = image[:, y - 9 : y + 10, x - 9 : x + 10]
         close(patches.apply(variables, patch)[:, 0, 0], whole[:, y, x])
     with pytest.raises(ValueError, match="no cell at the centre"):
@@ -99,13 +99,13 @@ def test_loss_sampling_trains_all_variants_on_as_many_cells():
     assert [v.stages[0].batch_size for v in made.values()] == [1, 2, 4, 8 * 8]
     patches, image = made["patches of 19x19"], made["p = 1"]
     found = train({"p = 1": image, "patches": patches}, turns=2, points=1)
-    # Where nothing is learned, every cell and every patch costs ln 7.
+    # At a rate of 0 the loss of every cell and every patch stays ln 7.
     for (point,) in found.values():
         assert point.step == 2 and point.seconds > 0
         assert point.loss == pytest.approx(np.log(7), rel=1e-5)
 
 
-def test_masks_hide_what_they_should():
+def test_masks_hide_the_right_pixels():
     source = Scenes(length=3, seed=0, largest=(48, 48))
     fill = np.array([123, 117, 104])
     for i in range(3):

@@ -1,4 +1,4 @@
-"""The studies that train: what their variants see, and that each runs to its end."""
+"""The training studies: the data of their variants, and that each runs to its end."""
 
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -49,7 +49,7 @@ SIZES = {"images": 12, "held_out": 3, "crop": 32, "points": 2}
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """The trunk's parameters on disk, as a classifier's are."""
+    """A file of the trunk's parameters, as of a classifier."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     params = initial_variables(FCN(Tiny(), 7), 0)["params"]
     about = Metadata(architecture="Tiny", num_classes=7, preprocessing=CAFFE, source="a test")
@@ -59,7 +59,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def options(weights, tmp_path, monkeypatch):
-    """`options(study, **sizes)`: tiny settings of a study."""
+    """`options(study, **sizes)`: small options for a study."""
     monkeypatch.setattr(setting, "trunk", Tiny)
 
     def make(study, **sizes):
@@ -80,7 +80,7 @@ def test_all_variants_see_the_same_images(options):
         np.testing.assert_array_equal(images, first)
 
 
-def test_a_variant_in_turns_ends_where_it_ends_alone(options):
+def test_turns_do_not_change_a_variant_s_result(options):
     given = options(fixed_trunk, steps=4)
     recipe = given.recipe(steps=4, batch_size=2, learning_rate=1e-2)
     made = fixed_trunk.variants(recipe)
@@ -115,15 +115,15 @@ def test_each_stage_starts_from_the_one_before(options):
     assert not np.any(after["score_fire8"]["kernel"])
 
 
-def test_scales_make_features_alike(options):
+def test_scales_give_features_the_same_mean_size(options):
     given = options(staged_or_at_once)
     recipe = given.recipe(steps=1, batch_size=2, learning_rate=1e-2)
     one, two = staged_or_at_once.scales(recipe, ("fire9", "fire4"), given.weights)
     assert one == pytest.approx(1)
-    variables, preprocess, _ = learning.starting_point(recipe, given.out, given.weights)
-    images = preprocess(jnp.asarray(batches_of(recipe)[0][0]["image"]))
+    start = learning.starting_point(recipe, given.out, given.weights)
+    images = start.preprocessing(jnp.asarray(batches_of(recipe)[0][0]["image"]))
     image = as_image(images, None, jnp.float32).replace(ring=3)
-    maps: Any = Tiny().apply({"params": variables["params"]["trunk"]}, image, train=False)
+    maps: Any = Tiny().apply({"params": start.variables["params"]["trunk"]}, image, train=False)
     size = {name: np.abs(maps[name].values).mean() for name in maps}
     assert two * size["fire4"] == pytest.approx(size["fire9"], rel=1e-4)
 
@@ -141,18 +141,21 @@ def test_every_published_row_of_masking_is_scored_once(options):
         assert variant.others[name].seen == tested
 
 
-def test_curves_are_drawn_by_the_second(tmp_path):
+def test_curves_are_drawn_over_seconds(tmp_path):
     none: Any = None
     point = learning.Point(1, 1, 0.0, 0.0, none, {})
     made = {
         name: [point._replace(seconds=s, loss=1.0) for s in seconds]
-        for name, seconds in {"slow": (4.0, 8.0), "quick": (1.0, 2.0)}.items()
+        for name, seconds in {"slow": (4.0, 8.0), "fast": (1.0, 2.0)}.items()
     }
     _, path = curves.save_curves(tmp_path, "x", "loss", made, lambda point: point.loss)
-    (slow, slower), (quick, later) = ([x for x, _ in points(path, name)] for name in made)
-    assert later - quick > 40
-    assert slower - slow == pytest.approx(4 * (later - quick))
-    assert slow - later == pytest.approx(2 * (later - quick))
+    (slow_start, slow_end), (fast_start, fast_end) = (
+        [x for x, _ in points(path, name)] for name in made
+    )
+    second = fast_end - fast_start
+    assert second > 40
+    assert slow_end - slow_start == pytest.approx(4 * second)
+    assert slow_start - fast_end == pytest.approx(2 * second)
 
 
 def check_program(study, given, words, capsys):
@@ -180,7 +183,7 @@ def test_a_program_prints_its_table_and_saves_its_plots(options, capsys):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_program_does(study, sizes, words, options, capsys, monkeypatch):
+def test_every_program_runs(study, sizes, words, options, capsys, monkeypatch):
     monkeypatch.setattr(loss_sampling, "Shallow", lambda **fields: Tiny(only="fire4"))
     check_program(study, options(study, **sizes), words, capsys)
 

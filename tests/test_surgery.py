@@ -87,7 +87,7 @@ def test_kernels_are_in_caffes_order():
 
 
 def scatter(x, kernel, stride):
-    """Caffe's deconvolution, (in, out, rows, columns), one input cell after the other."""
+    """Caffe's deconvolution, (in, out, rows, columns), one input cell after another."""
     h, w, _ = x.shape
     k = kernel.shape[2]
     out = np.zeros((stride * (h - 1) + k, stride * (w - 1) + k, kernel.shape[1]))
@@ -233,8 +233,8 @@ def test_what_is_new_or_misshapen_must_be_named():
     with pytest.raises(ValueError) as caught:
         transplant(target, donor, keep=("score_pool9",))
     text = str(caught.value)
-    assert "no params/score_pool4/kernel, and it is no zero score layer" in text
-    assert "no params/upscore2/kernel" in text
+    assert "lacks params/score_pool4/kernel, which is not a zero score layer" in text
+    assert "lacks params/upscore2/kernel" in text
     assert "misshapen: params/score_fr/bias is (3,), donor's (5,)" in text
     assert "keep: the net has no layer score_pool9" in text
     got, report = transplant(target, donor, keep=("score_pool4", "upscore2", "score_fr"))
@@ -254,7 +254,7 @@ def test_zero_scores_zeroes_scores_only():
     for path, value in flat(after).items():
         want = np.zeros_like(value) if "/score_" in path else flat(before)[path]
         np.testing.assert_array_equal(value, want)
-    with pytest.raises(ValueError, match="no layer begins with score"):
+    with pytest.raises(ValueError, match="no layer that begins with score"):
         zero_scores(values("classifier"))
 
 

@@ -1,4 +1,4 @@
-"""The papers' sets as TFDS builders: the pixels of their readers throughout."""
+"""The FCN papers' data sets as TFDS builders: every pixel equals the reader's."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 from test_data_sources import SCENES, make_sbd, make_sift, make_voc, save_image, save_list, save_mat
 from tfds_files import label_of
 
-from fcn_jax.commands.tfds import main
+from fcn_jax.commands.tfds import tfds as tfds_command
 from fcn_jax.data import SBD, VOC, DataError, SIFTFlow, Source
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
@@ -50,7 +50,7 @@ def make_sift_both(root):
         save_mat(root / "sift-flow" / "GeoLabels" / SCENES / f"{i}.mat", {"S": geometric})
 
 
-# Builder, what makes its folder, its splits with the reader of each.
+# By builder: a function that makes its folder, and the reader of each of its splits.
 SETS = {
     "voc_segmentation/2012": (
         lambda root: make_voc(root / "VOCdevkit", 2012, train=["b", "a"], val=["c"]),
@@ -99,7 +99,7 @@ def test_a_built_set_equals_its_reader_pixel_for_pixel(tmp_path, name):
             np.testing.assert_array_equal(example.image, want.image)
             np.testing.assert_array_equal(example.label, want.label)
             assert example.label.dtype == example.image.dtype == np.uint8
-            # What TFDS itself decodes, and the photograph's file as it was.
+            # What TFDS itself decodes; the photograph's file is unchanged.
             np.testing.assert_array_equal(records[i]["segmentation_mask"][..., 0], want.label)
             assert files[i]["image"] == reader.image_path(want.name).read_bytes()
 
@@ -143,14 +143,14 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
     label.write_bytes(good)
     build("voc_segmentation/2012", tmp_path, out)
     assert len(TFDS(builder="voc_segmentation/2012", split="train", root=out)) == 2
-    label.unlink()  # not looked at again
+    label.unlink()  # a prepared data set does not need it
     assert build("voc_segmentation/2012", tmp_path, out).info.splits["train"].num_examples == 2
 
 
-def test_building_what_is_not_there(tmp_path):
+def test_missing_folders_and_builders_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere: no such folder"):
         build("sbd", tmp_path / "nowhere", tmp_path / "tfds")
-    with pytest.raises(DataError, match="voc_segmentation/2011.*pascal_context.*got 'voc'"):
+    with pytest.raises(DataError, match="no builder 'voc'.*voc_segmentation/2011.*pascal_context"):
         build("voc", tmp_path, tmp_path / "tfds")
     with pytest.raises(DataError, match="no cls found"):
         build("sbd", tmp_path, tmp_path / "tfds")
@@ -159,8 +159,10 @@ def test_building_what_is_not_there(tmp_path):
 def test_command_line(tmp_path, capsys):
     make_voc(tmp_path, train=["a", "b"], val=["c"])
     rest = ["--data-dir", str(tmp_path / "tfds")]
-    tyro.cli(main, args=["voc_segmentation/2012", "--data", str(tmp_path), *rest])
+    tyro.cli(tfds_command, args=["voc_segmentation/2012", "--data", str(tmp_path), *rest])
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == "voc_segmentation/2012/1.0.0: train 2, validation 1"
-    with pytest.raises(SystemExit, match="error: .*nowhere: no such folder"):
-        tyro.cli(main, args=["sbd", "--data", str(tmp_path / "nowhere"), *rest])
+    with pytest.raises(SystemExit) as end:
+        tyro.cli(tfds_command, args=["sbd", "--data", str(tmp_path / "nowhere"), *rest])
+    assert end.value.code == 1
+    assert f"error: {tmp_path / 'nowhere'}: no such folder" in capsys.readouterr().err

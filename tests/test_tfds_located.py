@@ -1,4 +1,4 @@
-"""`--data tfds:NAME`: a recipe reads a TFDS set in place of its own, and says so."""
+"""`--data tfds:NAME`: a recipe reads a data set of TFDS instead of its own, and prints which."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,9 @@ from fcn_jax.data.location import located, parse
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.scenes import Scenes
 from fcn_jax.data.tfds import TFDS
+from fcn_jax.runs.description import describe
 from fcn_jax.runs.lookup import import_recipe_module
 from fcn_jax.runs.place import Place
-from fcn_jax.runs.recipe import describe
 from fcn_jax.runs.run import run
 from fcn_jax.training.run_folder import RunFolder
 
@@ -46,7 +46,7 @@ def records(source):
 
 @pytest.fixture(scope="module")
 def root(recipe, tmp_path_factory):
-    """The recipe's own scenes as a TFDS set, and three other sets."""
+    """The recipe's own scenes as a data set of TFDS, and three other data sets."""
     root = tmp_path_factory.mktemp("tfds")
     scenes = {"train": recipe.train_set, "validation": recipe.validation_set}
     names = list(recipe.train_set.class_names)
@@ -63,7 +63,7 @@ def text(name, root, *fields):
     return "&".join([f"tfds:{name}?data_dir={root}", *fields])
 
 
-def go(recipe, folder, data):
+def start(recipe, folder, data):
     said, origin = [], {"module": str(SMALLEST), "overrides": {}}
     run(recipe, Place(workdir=folder, data=Path(data)), origin=origin, say=said.append)
     return said
@@ -71,7 +71,7 @@ def go(recipe, folder, data):
 
 def test_a_run_and_its_evaluation_on_a_tfds_set(recipe, root, tmp_path, capsys):
     folder, data = tmp_path / "run", text("scenes", root)
-    assert go(recipe, folder, data)[0] == (
+    assert start(recipe, folder, data)[0] == (
         "tfds:scenes:1.0.0 train (in place of Scenes): 6 images to train on; "
         "tfds:scenes:1.0.0 validation (in place of Scenes): 4 to validate on"
     )
@@ -82,8 +82,8 @@ def test_a_run_and_its_evaluation_on_a_tfds_set(recipe, root, tmp_path, capsys):
     assert [read[part]["split"] for part in read] == ["train", "validation"]
 
     for other in (tmp_path, text("scenes", root, "train=train[:4]")):
-        with pytest.raises(DataError, match="begun on tfds:scenes:1.0.0 train and .*--workdir"):
-            go(recipe, folder, other)
+        with pytest.raises(DataError, match="started on tfds:scenes:1.0.0 train and .*--workdir"):
+            start(recipe, folder, other)
 
     [scored] = [line for line in RunFolder(folder).metrics() if "mean_iu" in line]
     capsys.readouterr()
@@ -93,7 +93,7 @@ def test_a_run_and_its_evaluation_on_a_tfds_set(recipe, root, tmp_path, capsys):
     assert f"mean IU {100 * scored['mean_iu']:.1f}," in out
 
 
-def test_the_batches_are_those_of_the_same_images_elsewhere(recipe, root):
+def test_the_batches_equal_those_of_the_same_images_elsewhere(recipe, root):
     def batches(source):
         made = Batches(source, batch_size=2, seed=1, with_replacement=False)
         return read_ahead(made, 0, 4, threads=2)
@@ -105,14 +105,14 @@ def test_the_batches_are_those_of_the_same_images_elsewhere(recipe, root):
             np.testing.assert_array_equal(got[key], want[key])
 
 
-def test_splits_and_classes_are_held_against_the_recipe(recipe, root):
+def test_splits_and_classes_are_compared_with_the_recipe(recipe, root):
     own = recipe.validation_set
     for split, part in (("test", "validation=test"), ("train", "validation=train")):
         found = located(own, text("bare", root, part), "validation")
         assert found.split == split and found.class_names == own.class_names
     with pytest.raises(DataError, match="'validation'.*Splits there: train, test") as caught:
         located(own, text("bare", root), "validation")
-    assert caught.value.__notes__ == ["Say which split to read: tfds:NAME?validation=SPLIT"]
+    assert caught.value.__notes__ == ["Name the split to read: tfds:NAME?validation=SPLIT"]
     assert located(own, text("spelt", root), "train").class_names == own.class_names
     with pytest.raises(DataError, match=r"other classes.*'ring' is 'striped disc'.*\?classes=4"):
         located(own, text("renamed", root), "train")
@@ -129,7 +129,7 @@ def test_splits_and_classes_are_held_against_the_recipe(recipe, root):
         ):
             located(several, text("scenes", root), "train")
     mine = located(Folders(num_classes=4), text("scenes", root), "train")
-    assert mine.class_names == own.class_names  # the recipe's have only numbers
+    assert mine.class_names == own.class_names  # the recipe's names are only numbers
     assert located(mine, root, "train").root == root and located(own, root, "train") == own
 
 
@@ -143,7 +143,7 @@ def test_stored_values_are_given_their_classes(root):
     assert found.class_names == ("rest", "disk")
 
 
-def test_what_the_text_may_say():
+def test_the_fields_of_the_text():
     said = "tfds:a/b?data_dir=/d&train=train[:9]"
     assert str(tyro.cli(Place, args=["--data", said]).data) == said
     found = parse(

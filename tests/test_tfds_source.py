@@ -1,4 +1,4 @@
-"""Any TFDS set as a source: pixels, palettes, names, threads, and what is refused."""
+"""Any data set of TFDS as a source: pixels, palettes, names, threads, and what is refused."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def test_palette_indices_survive_with_and_without_opencv_and_nothing_needs_tenso
     tmp_path, opencv
 ):
     if opencv:
-        pytest.importorskip("cv2", reason="without OpenCV there is no trap")
+        pytest.importorskip("cv2", reason="without OpenCV there is nothing to test")
     make_voc(tmp_path, train=["a"], val=["a"])
     path = tmp_path / "VOC2012" / "SegmentationClass" / "a.png"
     picture = Image.fromarray(label_of(0, 21)).convert("L")
@@ -86,7 +86,7 @@ def test_palette_indices_survive_with_and_without_opencv_and_nothing_needs_tenso
             np.testing.assert_array_equal(got["image"], np.asarray(image))
 
 
-def test_sets_of_other_shapes(tmp_path):
+def test_data_sets_with_other_features(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
     label = rng.integers(0, 9, (5, 4), dtype=np.uint8)
@@ -108,7 +108,7 @@ def test_sets_of_other_shapes(tmp_path):
     assert got.name == "é/1" and source.size(0) == (5, 4) and got.label.dtype == np.uint8
     np.testing.assert_array_equal(got.image, image)
     np.testing.assert_array_equal(got.label, label)
-    with pytest.raises(DataError, match="'segmentation_mask' does not say.*classes=21"):
+    with pytest.raises(DataError, match="'segmentation_mask' does not name.*classes=21"):
         len(source.class_names)
     assert dataclasses.replace(source, classes=9).class_names[8] == "class 8"
 
@@ -152,7 +152,7 @@ def test_values_are_mapped_to_classes(tmp_path):
         dataclasses.replace(source, classes=0)
 
 
-def test_labels_that_are_none_are_refused(tmp_path):
+def test_images_that_are_not_labels_are_refused(tmp_path):
     image = Image.new("RGB", (4, 2))
     features = {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -197,7 +197,7 @@ def test_threads_read_the_same(voc):
     ):
         for key in want:
             np.testing.assert_array_equal(got[key], want[key])
-    # Nothing has been opened before the threads start.
+    # No file is open before the threads start.
     source = dataclasses.replace(source)
     with ThreadPoolExecutor(8) as pool:
         labels = list(pool.map(lambda i: source[i % 20].label, range(60)))

@@ -1,4 +1,4 @@
-"""Tiles stitched together are the whole image."""
+"""Predictions tile by tile equal those of the whole image."""
 
 import functools
 
@@ -14,7 +14,7 @@ from PIL import Image
 import fcn_jax as fcn
 from fcn_jax.inference import tiling
 from fcn_jax.inference.predictor import Predictor
-from fcn_jax.inference.spans import Reach, reach, spans
+from fcn_jax.inference.tile_spans import NetGeometry, net_geometry, tile_spans
 from fcn_jax.inference.tiling import TiledPredictor
 from fcn_jax.nn.layers import Conv, GlobalMean, MaxPool
 from fcn_jax.report.palette import voc_palette
@@ -24,7 +24,7 @@ FAST = {"xla_backend_optimization_level": 0}  # to compile, not to run
 
 
 class Small(nn.Module):
-    """Strides 1/2 to 1/8, pools whose windows overlap, and a ring or none."""
+    """Strides 1/2 to 1/8, pools whose windows overlap, with and without a ring."""
 
     ring: int = 11
 
@@ -47,7 +47,7 @@ class WithMean(Small):
 
 
 class Plain(nn.Module):
-    """A net that does not say where it looks."""
+    """A net without feature maps."""
 
     @nn.compact
     def __call__(self, images, sizes=None, *, train=False):
@@ -111,8 +111,8 @@ def test_any_size_has_the_scores_of_the_whole_image(name, random_variables):
     side = st.integers(1, 320)
 
     @settings(max_examples=6)
-    @example((129, 320))  # two tiles, of which one is cut off, and several
-    @example((128, 127))  # one
+    @example((129, 320))  # two tiles by several; the border cuts off one
+    @example((128, 127))  # one tile
     @example((193, 1))
     @given(st.tuples(side, side))
     def check(size):
@@ -124,26 +124,26 @@ def test_any_size_has_the_scores_of_the_whole_image(name, random_variables):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
-def test_the_papers_nets_are_stitched_without_a_seam(name, random_variables):
+def test_the_papers_nets_have_the_scores_of_the_whole_image(name, random_variables):
     net, tile = LARGE[name]
     variables = random_variables(net, size=256)
     tiled = TiledPredictor(net, variables, plain, tile=tile)
     # Four tiles on top of each other, of which the last is cut off at an odd place.
-    image = random_image(1, 2 * tiled.reach.stride + tile + 39, 131)
+    image = random_image(1, 2 * tiled.geometry.stride + tile + 39, 131)
     alone = jax.jit(net.apply, compiler_options=FAST)(variables, plain(image[None], None))
     check_equal(tiled.scores(image), np.asarray(alone[0]))
 
 
-def test_the_reach_follows_from_the_grids(random_variables):
+def test_margin_and_stride_follow_from_the_grids(random_variables):
     # 404 pixels of fc7, and 3 * 16, 3 * 8 and 15 of the three upsamplings: half of 491 - 1.
     net = LARGE["vgg-8s"][0]
-    assert reach(net, random_variables(net), plain) == Reach(245, 32)
+    assert net_geometry(net, random_variables(net), plain) == NetGeometry(245, 32)
 
 
 def test_nothing_beyond_the_margin_changes_a_score(random_variables):
     net = SMALL["ring"]
     variables = random_variables(net)
-    found = reach(net, variables, plain)
+    found = net_geometry(net, variables, plain)
 
     @functools.partial(jax.jit, compiler_options=FAST)
     def gradient(image, y):
@@ -153,21 +153,22 @@ def test_nothing_beyond_the_margin_changes_a_score(random_variables):
         seen = gradient(random_image(0, 128, 128)[None] / np.float32(64), y)
         rows = np.flatnonzero(np.any(np.asarray(seen), (0, 2, 3)))
         assert max(y - rows.min(), rows.max() - y) <= found.margin
-        assert rows.max() - rows.min() > found.margin  # an upper bound, but no idle one
+        assert rows.max() - rows.min() > found.margin  # an upper bound, but not a loose one
 
 
 @settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(0, 60), st.sampled_from([1, 8, 24, 32]), st.data())
 def test_every_pixel_is_kept_once_and_with_its_context(length, margin, stride, data):
     tile = data.draw(st.integers(2 * margin + stride, 4 * margin + 5 * stride))
-    cut = spans(length, tile, Reach(margin, stride))
-    assert [p for span in cut for p in range(span.first, span.last)] == list(range(length))
-    for span in cut:
-        assert span.start % stride == 0 and span.start <= span.first < span.last <= span.stop
-        assert span.start == 0 or span.start + margin <= span.first
-        assert span.stop == length or span.last + margin <= span.stop
+    spans = tile_spans(length, tile, NetGeometry(margin, stride))
+    kept = [(span.start + span.kept.start, span.start + span.kept.stop) for span in spans]
+    assert [p for first, last in kept for p in range(first, last)] == list(range(length))
+    for span, (first, last) in zip(spans, kept, strict=True):
+        assert span.start % stride == 0 and span.start <= first < last <= span.stop
+        assert span.start == 0 or span.start + margin <= first
+        assert span.stop == length or last + margin <= span.stop
         size = span.stop - span.start
-        assert tile - stride < size <= tile or len(cut) == 1 and size == length <= tile
+        assert tile - stride < size <= tile or len(spans) == 1 and size == length <= tile
 
 
 def test_all_tiles_share_a_program(random_variables):
@@ -205,8 +206,10 @@ def test_what_cannot_be_tiled_is_refused(random_variables):
     predict = TiledPredictor(net, random_variables(net), plain, tile=128)
     with pytest.raises(ValueError, match="uint8.*found"):
         predict(np.zeros((0, 4, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"uint8 array \(h, w, 3\); found \(4, 4\)"):
-        predict._stitched(np.zeros((4, 4), np.uint8), predict)  # `predict` is type-checked here
+    with pytest.raises(ValueError, match=r"uint8 array \(h, w, 3\).* found uint8 \(4, 4\)"):
+        predict._predict_array(
+            np.zeros((4, 4), np.uint8), predict
+        )  # `predict` is type-checked here
 
 
 def test_auto_takes_half_of_the_free_memory(random_variables, monkeypatch):
@@ -224,12 +227,12 @@ def test_auto_takes_half_of_the_free_memory(random_variables, monkeypatch):
 
     assert tile(80) == 1984  # 2000 ** 2 pixels of 10 bytes are half of it
     assert tile(1e6) == 4096 and tile(0.4) == 128
-    with pytest.raises(ValueError, match="at least 64 pixels .* found 0 MB free"):
+    with pytest.raises(ValueError, match="at least 64 pixels .* found 0 MB"):
         tile(0.05)
 
 
 def test_a_file_has_the_labels_of_the_image(tmp_path, random_variables, monkeypatch):
-    monkeypatch.setattr("fcn_jax.inference.large_files.png._BLOCK", 5000)
+    monkeypatch.setattr("fcn_jax.inference.large_files.decoding.STRIP_BYTES", 5000)
     net = SMALL["ring"]
     variables = random_variables(net)
     predict = TiledPredictor(net, variables, plain, tile=128)

@@ -1,4 +1,4 @@
-"""AlexNet, GoogLeNet and SqueezeNet: the papers' figures, and a classifier's geometry."""
+"""VGG16, AlexNet, GoogLeNet and SqueezeNet: the papers' numbers and the geometry of each."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def rows(net, size=500):
         (fcn.GoogLeNet(), "inception_5b/5x5", 715, 98, 5_995_077),
     ],
 )
-def test_the_papers_figures(trunk, deepest, field, crop, parameters):
+def test_the_papers_numbers(trunk, deepest, field, crop, parameters):
     table = rows(fcn.FCN32s(trunk, 21))
     assert (table[deepest].field, table[deepest].grid_stride) == (field, 32)
     assert table["score"].crop == crop

@@ -1,4 +1,4 @@
-"""Data sets prepared by tensorflow-datasets, made for a test."""
+"""Makes small data sets that tensorflow-datasets has prepared."""
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -18,7 +18,7 @@ def label_of(seed, classes, h=6, w=8):
 
 
 def prepare(folder, name, features, examples):
-    """A prepared data set with these features; `examples` of the split train, or by split."""
+    """A prepared data set; `examples` are those of the split `train`, or a dict by split."""
     splits = examples if isinstance(examples, dict) else {"train": examples}
 
     class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):

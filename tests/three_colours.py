@@ -1,4 +1,4 @@
-"""A net that can be checked by eye and by loops: which colour is strongest around a pixel."""
+"""A net that loops can check: which colour is strongest around a pixel."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ThreeColours(nn.Module):
-    """Scores red, green and blue by a 3 x 3 mean: it sees its neighbours, and the size."""
+    """Scores red, green and blue by a 3 x 3 mean: depends on the neighbours and on the size."""
 
     num_classes: int = 3
 
@@ -22,9 +22,7 @@ class ThreeColours(nn.Module):
 
 NET = ThreeColours()
 VARIABLES = {"params": {"gain": np.ones(3, np.float32)}}
-
-
-OFFSET = (0, 5, 9)  # so that the canvas outside the image is not what the network's zeros are
+OFFSET = (0, 5, 9)  # so that the preprocessed canvas around the image differs from the net's zeros
 
 
 def plain(images, sizes):
@@ -32,7 +30,7 @@ def plain(images, sizes):
 
 
 def reference_label(image):
-    """By loops: the first colour whose sum over the 3 x 3 neighbourhood is greatest."""
+    """The first colour with the greatest sum over the 3 x 3 neighbourhood."""
     h, w, _ = image.shape
     padded = np.zeros((h + 2, w + 2, 3), np.int64)
     padded[1:-1, 1:-1] = image + np.array(OFFSET)

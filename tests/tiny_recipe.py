@@ -1,6 +1,6 @@
-"""A recipe that trains in seconds, with everything that could make a resumed run differ.
+"""A recipe that trains in seconds, with all that could make a resumed run differ.
 
-Dropout, batch norm, augmentation, images of different sizes, accumulation, a schedule.
+It has dropout, batch norm, augmentation, images of different sizes, accumulation and a schedule.
 """
 
 import flax.linen as nn

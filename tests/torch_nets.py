@@ -1,7 +1,7 @@
-"""torchvision's classifiers in PyTorch, as its own source builds them, perhaps narrower.
+"""torchvision's classifiers in PyTorch, built as in its source, but narrower.
 
-Each function gives a module whose state dict has torchvision's names, and its forward pass. Source:
-pytorch/vision torchvision/models.
+Each function returns a module whose state dict has torchvision's names, and its forward pass.
+Source: pytorch/vision torchvision/models.
 """
 
 VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -73,7 +73,10 @@ def googlenet(nn, width=8):
     class Inception(nn.Module):
         def __init__(self, channels, one, reduce3, three, reduce5, five, projection):
             super().__init__()
-            three_by_three = {"kernel_size": 3, "padding": 1}  # in the branch of Caffe's 5x5, too
+            three_by_three = {
+                "kernel_size": 3,
+                "padding": 1,
+            }  # also in the branch that is 5x5 in Caffe
             self.branch1 = Basic(channels, one, kernel_size=1)
             self.branch2 = nn.Sequential(
                 Basic(channels, reduce3, kernel_size=1), Basic(reduce3, three, **three_by_three)
@@ -88,7 +91,7 @@ def googlenet(nn, width=8):
         def forward(self, x):
             return torch.cat([branch(x) for branch in self.children()], 1)
 
-    class Training(nn.Module):  # one of the two classifiers that are used in training alone
+    class Training(nn.Module):  # one of the two classifiers that are used in training only
         def __init__(self):
             super().__init__()
             self.conv = Basic(4, 2, kernel_size=1)

@@ -1,6 +1,6 @@
 """Writes a torchvision classifier as plain arrays, for `python -m fcn_jax convert torchvision`.
 
-Runs wherever torchvision is installed; fcn_jax need not be:
+Needs torchvision, and not fcn_jax:
 
     python export_torchvision.py vgg16 IMAGENET1K_V1 vgg16_torchvision.npz
 """
@@ -42,7 +42,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     models = ("vgg16", "vgg16_bn", "alexnet", "googlenet", "squeezenet1_0", "squeezenet1_1")
     parser.add_argument("model", choices=models)
-    parser.add_argument("weights", help="for instance IMAGENET1K_V1")
+    parser.add_argument("weights", help="such as IMAGENET1K_V1")
     parser.add_argument("target", help="the .npz to write")
     arguments = parser.parse_args()
     export(arguments.model, arguments.weights, arguments.target)

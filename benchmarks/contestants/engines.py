@@ -1,4 +1,4 @@
-"""Engines that only run nets: ONNX Runtime and OpenCV DNN, on the file that PyTorch exports."""
+"""Inference engines: ONNX Runtime and OpenCV DNN, on the file that PyTorch exports."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from benchmarks.case import Case, Program, read
 
 
 def program(case: Case, folder: Path) -> Program:
-    """The forward pass of `net.onnx` by the engine that `case.options` names."""
+    """The forward pass of `net.onnx` by the engine named in `case.options`."""
     images = np.ascontiguousarray(read(folder)[1].transpose(0, 3, 1, 2))
     engine = {"onnxruntime": onnx_runtime, "opencv": opencv}[case.options[0]]
     return Program(

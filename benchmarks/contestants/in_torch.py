@@ -1,4 +1,4 @@
-"""PyTorch: eager or compiled, in either layout, in float32 or bfloat16."""
+"""PyTorch: eager or compiled, channels first or last, float32 or bfloat16."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks.contestants.torch_nets import NETS
 
 
 def program(case: Case, folder: Path) -> Program:
-    """PyTorch's part of a case; `case.options` may hold `nhwc` and `compile`."""
+    """A case in PyTorch; `case.options` may contain `nhwc` and `compile`."""
     torch.set_num_threads(case.threads)
     device = torch.device("cuda" if case.device == "gpu" else "cpu")
     weights, images, labels = read(folder)
@@ -39,7 +39,7 @@ def program(case: Case, folder: Path) -> Program:
 
 
 def forward(net: Any, x: Any, compiled: bool) -> Any:
-    """Scores, without autograd; compiled, the weights are constants (freezing)."""
+    """Scores, without autograd; if compiled, the weights are constants (freezing)."""
     if compiled:
         import torch._inductor.config as inductor  # pyright: ignore[reportMissingImports]
 
@@ -54,7 +54,7 @@ def forward(net: Any, x: Any, compiled: bool) -> Any:
 
 
 def step(net: Any, x: Any, labels: Any, case: Case, compiled: bool) -> Any:
-    """One update: mixed precision by autocast, the parameters stay float32."""
+    """One update; autocast for mixed precision, with parameters in float32."""
     learning = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(learning, case.learning_rate, momentum=MOMENTUM, fused=True)
 
@@ -77,7 +77,7 @@ def step(net: Any, x: Any, labels: Any, case: Case, compiled: bool) -> Any:
 
 
 def export_onnx(case: Case, folder: Path) -> Path:
-    """The net with its weights as `net.onnx`."""
+    """Writes the net with its weights as `net.onnx`."""
     weights, images, _ = read(folder)
     net = NETS[case.trunk](weights).eval().requires_grad_(False)
     x = torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -1,4 +1,4 @@
-"""A loader of images in its own process: `python -m benchmarks.contestants.loading JSON`."""
+"""An image loader in its own process: `python -m benchmarks.contestants.loading JSON`."""
 
 import functools
 import json
@@ -12,17 +12,18 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.turns import serve
-from fcn_jax.data.batching import Batches, read_ahead
+from fcn_jax.data.batching import Batches
 from fcn_jax.data.folders import Folders
+from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.data.transforms import Augment
 
 AUGMENT = Augment(mirror=True, scale=(0.75, 1.5), crop=(281, 281), colour=0.2)
 Epochs = Callable[[Augment | None, int], Iterable[tuple[Any, Any]]]
-"""Images and labels of every batch of a pass, given what to do to them and the pass's number."""
+"""From an augmentation and the number of a pass to the images and labels of its batches."""
 
 
 def ours(folder: Path, batch: int, workers: int) -> Epochs:
-    """Shuffled epochs, read ahead by threads."""
+    """fcn_jax: shuffled epochs, read ahead by threads."""
     source = Folders(num_classes=21, root=folder)
     per_epoch = len(source) // batch
 
@@ -36,7 +37,7 @@ def ours(folder: Path, batch: int, workers: int) -> Epochs:
 
 
 def theirs(folder: Path, batch: int, workers: int) -> Epochs:
-    """PyTorch's DataLoader, shuffling, whose worker processes stay from pass to pass."""
+    """PyTorch: a shuffling DataLoader, whose worker processes are kept between passes."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch.utils.data import DataLoader, Dataset  # pyright: ignore[reportMissingImports]
 
@@ -55,7 +56,7 @@ def theirs(folder: Path, batch: int, workers: int) -> Epochs:
             if self.augment is not None:
                 rng = np.random.default_rng(int(torch.randint(2**31, ())))
                 image, label = self.augment(image, label, rng)
-                image, label = np.array(image), np.array(label)  # tensors are writable
+                image, label = np.array(image), np.array(label)  # tensors need writable arrays
             return image, label
 
     @functools.cache
@@ -72,7 +73,7 @@ def theirs(folder: Path, batch: int, workers: int) -> Epochs:
 
 
 def make(given: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """The loader as a function from a word to an answer."""
+    """The loader as a function that answers requests."""
     library = {"fcn_jax": ours, "torch": theirs}[given["library"]]
     epochs = library(Path(given["folder"]), given["batch"], given["workers"])
     augment = AUGMENT if given["augment"] else None
@@ -80,19 +81,19 @@ def make(given: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
 
     def ready() -> dict[str, Any]:
         sums = [[int(np.asarray(part).sum()) for part in read] for read in epochs(None, 0)]
-        for _ in epochs(augment, 0):  # worker processes start
+        for _ in epochs(augment, 0):  # starts worker processes
             pass
         return {"sums": np.sum(sums, axis=0).tolist()}
 
     def go() -> dict[str, Any]:
         nonlocal passes
         passes += 1
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for _ in epochs(augment, passes):
             pass
-        return {"seconds": time.perf_counter() - begun}
+        return {"seconds": time.perf_counter() - start}
 
-    return lambda word: {"ready": ready, "go": go}[word]()
+    return lambda request: {"ready": ready, "go": go}[request]()
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from fcn_jax.weights.surgery import load_blobs
 
 
 def program(case: Case, folder: Path) -> Program:
-    """Our part of a case."""
+    """A case in fcn_jax."""
     net = make_net(case)
     blobs = read_pytorch_fcn(folder / "weights.safetensors", net).blobs
     variables = load_blobs(zero_variables(net), blobs)

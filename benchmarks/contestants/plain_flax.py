@@ -1,4 +1,4 @@
-"""FCN-8s on VGG16 as a reader of Flax's documentation would write it, and nothing more."""
+"""FCN-8s on VGG16, written as in Flax's documentation."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ STAGES = (2, 2, 3, 3, 3)
 
 
 class FCN8s(nn.Module):
-    """Channels of each layer by its name; the kernels of `up` layers are given and fixed."""
+    """FCN-8s; `channels` are by layer, and the kernels of `up` layers are fixed."""
 
     channels: Any
 
@@ -54,7 +54,7 @@ def cropped(x: Any, offset: int, h: int, w: int) -> Any:
 
 
 def program(case: Case, folder: Path) -> Program:
-    """Plain Flax's part of a case, by `jax.jit` without options."""
+    """A case in plain Flax, by `jax.jit` without options."""
     weights, images, labels = read(folder)
     learned, fixed = {}, {}
     for name, array in weights.items():

@@ -1,7 +1,7 @@
 """The nets in PyTorch, as wkentaro/pytorch-fcn writes them.
 
-Geometry is written out by hand here (padding 100, ceil-mode pools, crop offsets); only the numbers
-of channels are read off the weights. The upsampling kernels are dense and fixed, as there.
+The geometry is explicit (padding 100, ceil-mode pools, crop offsets); only the numbers of channels
+are read from the weights. The upsampling kernels are dense and fixed, as in pytorch-fcn.
 
 Source: wkentaro/pytorch-fcn torchfcn/models/fcn8s.py.
 """
@@ -19,7 +19,7 @@ INCEPTIONS = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
 
 class FCN(nn.Module):
-    """Layers of the sizes that the weights have; a subclass puts them together."""
+    """Makes layers whose sizes are those of the weights; a subclass connects them."""
 
     def __init__(self, weights: Mapping[str, np.ndarray]):
         super().__init__()
@@ -29,7 +29,7 @@ class FCN(nn.Module):
         del self._weights
 
     def build(self) -> None:
-        """Make the layers, in the names of the weights."""
+        """Makes the layers, named as in the weights."""
         raise NotImplementedError
 
     def conv(self, name: str, stride: int = 1, padding: int = 0, groups: int = 1) -> nn.Conv2d:
@@ -58,7 +58,7 @@ class VGG16(FCN):
     """FCN-8s."""
 
     def build(self) -> None:
-        """Make the layers, in the names of the weights."""
+        """Makes the layers, named as in the weights."""
         for stage, convs in enumerate(STAGES, 1):
             for i in range(1, convs + 1):
                 padding = 100 if stage == i == 1 else 1
@@ -92,7 +92,7 @@ class SqueezeNet(FCN):
     """One stream: the deepest map, scored and upsampled by 16."""
 
     def build(self) -> None:
-        """Make the layers, in the names of the weights."""
+        """Makes the layers, named as in the weights."""
         self.conv1 = self.conv("conv1", 2, 100)
         paddings = {"squeeze1x1": 0, "expand1x1": 0, "expand3x3": 1}
         for i in range(2, 10):
@@ -113,10 +113,10 @@ class SqueezeNet(FCN):
 
 
 class AlexNet(FCN):
-    """FCN-32s on Caffe's AlexNet: each pool before its normalisation, two groups."""
+    """FCN-32s on Caffe's AlexNet: pooling before normalisation, two groups."""
 
     def build(self) -> None:
-        """Make the layers, in the names of the weights."""
+        """Makes the layers, named as in the weights."""
         self.conv1 = self.conv("conv1", 4, 100)
         self.conv2 = self.conv("conv2", padding=2, groups=2)
         self.conv3 = self.conv("conv3", padding=1)
@@ -143,7 +143,7 @@ class GoogLeNet(FCN):
     """FCN-32s on GoogLeNet."""
 
     def build(self) -> None:
-        """Make the layers, in the names of the weights."""
+        """Makes the layers, named as in the weights."""
         self.conv1 = nn.ModuleDict({"7x7_s2": self.conv("conv1.7x7_s2", 2, 100)})
         self.conv2 = self.convs("conv2", {"3x3_reduce": 0, "3x3": 1})
         paddings = {"1x1": 0, "3x3_reduce": 0, "3x3": 1, "5x5_reduce": 0, "5x5": 2, "pool_proj": 0}
@@ -166,7 +166,7 @@ class GoogLeNet(FCN):
 
 
 def inception(layers: Any, x: Any) -> Any:
-    """Four branches, one after the other along the channels."""
+    """Four branches, concatenated along the channels."""
     three, five = F.relu(layers["3x3_reduce"](x)), F.relu(layers["5x5_reduce"](x))
     pooled = F.max_pool2d(x, 3, 1, 1)
     branches = layers["1x1"](x), layers["3x3"](three), layers["5x5"](five)

@@ -1,7 +1,7 @@
-"""Small programs that measure what the papers say in passing: `python -m experiments.studies.NAME`.
+"""Small programs that repeat the papers' side studies: `python -m experiments.studies.NAME`.
 
-Each prints its table, the papers' numbers beside ours, and saves a plot. docs/studies.md has what
-they showed.
+Each prints a table with the papers' numbers beside ours, and saves a plot. The papers are FCN at
+CVPR 2015 and in TPAMI 2017. docs/studies.md has our results.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from fcn_jax.devices.compiling import compiler_options
 
 
 def command(main: Callable[..., None], options: type | None = None) -> None:
-    """Runs a study from the command line; the last line of each.
+    """Runs a study from the command line.
 
     Args:
         main: the study; its parameters are the options.
-        options: a dataclass of options, where `main` takes one.
+        options: the dataclass of options, if `main` takes one.
     """
     import tyro
 
@@ -35,13 +35,13 @@ def command(main: Callable[..., None], options: type | None = None) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one run of a compiled program takes.
+    """Time and memory of one run of a compiled program.
 
     Attributes:
         flops: floating point operations, as the compiler counts them; a loop's body counts once.
-        memory: bytes that it needs beside its arguments.
-        seconds: median processor time of all its threads, which other work on the machine disturbs
-            less than the clock on the wall; on other devices than a CPU, wall time.
+        memory: bytes of temporaries and results.
+        seconds: on a CPU, median processor time of all threads, which other work on the machine
+            affects less than wall time; on other devices, median wall time.
     """
 
     flops: float
@@ -55,24 +55,30 @@ def stopwatch() -> Callable[[], float]:
 
 
 def costs(programs: Mapping[str, Callable[..., Any]], *arguments: Any, repeats: int) -> list[Cost]:
-    """The cost of each program on the same arguments, timed in turns after one run unmeasured."""
+    """The cost of each program on the same arguments.
+
+    Args:
+        programs: by name.
+        arguments: of every program.
+        repeats: timed runs of each, in turns, after one run that is not timed.
+    """
     compiled = [
         jax.jit(program, compiler_options=compiler_options()).lower(*arguments).compile()
         for program in programs.values()
     ]
     clock = stopwatch()
-    seconds = []
+    rounds = []
     for _ in range(repeats + 1):
-        turn = []
+        seconds = []
         for program in compiled:
             start = clock()
             jax.block_until_ready(program(*arguments))
-            turn.append(clock() - start)
-        seconds.append(turn)
+            seconds.append(clock() - start)
+        rounds.append(seconds)
     found = []
-    for program, took in zip(compiled, np.median(seconds[1:], axis=0), strict=True):
+    for program, median in zip(compiled, np.median(rounds[1:], axis=0), strict=True):
         sizes, counts = program.memory_analysis(), program.cost_analysis()
         assert sizes is not None and counts is not None
         memory = sizes.temp_size_in_bytes + sizes.output_size_in_bytes
-        found.append(Cost(counts["flops"], memory, float(took)))
+        found.append(Cost(counts["flops"], memory, float(median)))
     return found

@@ -1,4 +1,4 @@
-"""The plots of the studies, by matplotlib (`pip install -e '.[studies]'`)."""
+"""The plots of the studies, drawn by matplotlib (`pip install -e '.[studies]'`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from fcn_jax.atomic import write_atomically
 
 _SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "fcn_jax",
-}  # text stays text; same in, same out
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "fcn_jax",  # the same data give the same file
+}
 
 
 def save_chart(
@@ -19,21 +19,21 @@ def save_chart(
     series: Mapping[str, Sequence[float | None]],
     axis: str = "",
 ) -> Path:
-    """Draws lines and writes them atomically.
+    """Draws a line chart and writes it atomically.
 
     Args:
-        path: the file; its ending says of which kind (`.svg`, `.png`, `.pdf`).
-        title: heading, which names the vertical axis and its unit.
-        ticks: labels of evenly spaced ticks that all series share; or, by name, where the values
-            of a series lie on an axis of numbers.
-        series: by name, one value per tick, or None where there is none.
-        axis: what the horizontal axis is, with its unit.
+        path: the file; its ending is the format (`.svg`, `.png`, `.pdf`).
+        title: heading; names the vertical axis and its unit.
+        ticks: labels of evenly spaced ticks, for all series; or, for a numeric axis, the
+            horizontal positions of each series' values, by its name.
+        series: by name, one value per tick; None for a missing value.
+        axis: name of the horizontal axis, with its unit.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: a series has not one entry per tick, or no series has a value.
+        ValueError: the numbers of values and ticks of a series differ, or no series has a value.
         ModuleNotFoundError: matplotlib is not installed.
     """
     at = {name: ticks[name] if isinstance(ticks, Mapping) else range(len(ticks)) for name in series}
@@ -41,7 +41,7 @@ def save_chart(
     if any(values != places for values, places in counts.values()):
         raise ValueError(
             f"{path}: a chart needs one entry per tick; found (entries, ticks) {counts}. "
-            f"Put None where there is none."
+            f"Put None for a missing value."
         )
     if not any(v is not None for line in series.values() for v in line):
         raise ValueError(f"{path}: a chart needs a value; found none in {list(series)}.")

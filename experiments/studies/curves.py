@@ -1,4 +1,4 @@
-"""How variants of a training compare, as tables and charts."""
+"""Tables and charts that compare variants of a training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,20 @@ from experiments.studies.learning import Curves, Point
 from fcn_jax.metrics import FOUR
 
 
-def scores_table(curves: Curves, title: str, published: Mapping[str, Sequence[float]]) -> Any:
-    """The four scores of the last point of each variant, in per cent (`rich`).
+def mean_iu(point: Point) -> float:
+    """Mean IU in per cent."""
+    return 100 * point.scores.mean_iu
 
-    Beside them how long all its steps took, over those of the first variant.
+
+def scores_table(curves: Curves, title: str, published: Mapping[str, Sequence[float]]) -> Any:
+    """The four scores of each variant's last point in per cent, as a table of `rich`.
+
+    The last column is the time of its steps relative to the first variant's.
 
     Args:
         curves: of every variant.
         title: heading.
-        published: rows of the papers below, by name: the four scores in per cent.
+        published: the papers' rows, by name: the four scores in per cent.
     """
     from rich.table import Table
 
@@ -26,12 +31,11 @@ def scores_table(curves: Curves, title: str, published: Mapping[str, Sequence[fl
     table.add_column("", no_wrap=True)
     for heading in ("pixel", "mean", "IU", "f.w.", "steps", "time"):
         table.add_column(heading, justify="right")
-    of_the_first = next(iter(curves.values()))[-1].seconds
+    base = next(iter(curves.values()))[-1].seconds
     for name, curve in curves.items():
         last = curve[-1]
         four = (f"{100 * getattr(last.scores, score):.1f}" for score in FOUR)
-        ratio = last.seconds / of_the_first
-        table.add_row(name, *four, str(last.step), f"x {ratio:.2f}")
+        table.add_row(name, *four, str(last.step), f"x {last.seconds / base:.2f}")
     if published:
         table.add_section()
         table.add_row("published")
@@ -43,14 +47,14 @@ def scores_table(curves: Curves, title: str, published: Mapping[str, Sequence[fl
 def convergence_table(
     curves: Curves, title: str, value: Callable[[Point], float], *, digits: int = 2
 ) -> Any:
-    """A value of every variant at every point (`rich`); points are named by the images seen."""
+    """One value of every variant at every point, as a table of `rich`."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for share in range(len(next(iter(curves.values())))):
         points = [curve[share] for curve in curves.values()]
-        table.add_column(_seen(points), justify="right")
+        table.add_column(_progress(points), justify="right")
     for name, curve in curves.items():
         table.add_row(name, *(f"{value(point):.{digits}f}" for point in curve))
     return table
@@ -59,26 +63,29 @@ def convergence_table(
 def save_curves(
     out: Path, name: str, title: str, curves: Curves, value: Callable[[Point], float]
 ) -> list[Path]:
-    """Two charts of a value: by the course of the training, and by the time that it took.
+    """Draws a value over the steps and over the time of the training; prints the paths.
 
     Args:
         out: folder.
         name: the files are NAME.svg and NAME_by_second.svg.
         title: of the value, with its unit.
         curves: of every variant.
-        value: what is drawn of a point.
+        value: gives the value of a point.
+
+    Returns:
+        The paths of both charts.
     """
-    ticks = [_seen(points) for points in zip(*curves.values(), strict=True)]
+    ticks = [_progress(points) for points in zip(*curves.values(), strict=True)]
     lines = {name: [value(point) for point in curve] for name, curve in curves.items()}
-    moments = {name: [point.seconds for point in curve] for name, curve in curves.items()}
-    by_second = out / f"{name}_by_second.svg"
-    return [
-        save_chart(out / f"{name}.svg", title, ticks, lines),
-        save_chart(by_second, title, moments, lines, "processor seconds"),
-    ]
+    seconds = {name: [point.seconds for point in curve] for name, curve in curves.items()}
+    paths = [out / f"{name}.svg", out / f"{name}_by_second.svg"]
+    save_chart(paths[0], title, ticks, lines)
+    save_chart(paths[1], title, seconds, lines, "processor seconds")
+    print(*paths, sep="\n")
+    return paths
 
 
-def _seen(points: Sequence[Point]) -> str:
-    """The updates of these points where they agree, else the images."""
+def _progress(points: Sequence[Point]) -> str:
+    """The number of steps if it is the same for all points, else the number of images."""
     steps, images = {point.step for point in points}, {point.images for point in points}
     return f"{steps.pop()} steps" if len(steps) == 1 else f"{max(images)} images"

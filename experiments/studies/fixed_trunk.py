@@ -1,15 +1,15 @@
-"""Only the score layer learns, or everything.
+"""Trains only the score layer, or the whole net.
 
-Source: FCN papers, section 4.3: fine-tuning the classifier's output alone reaches 70 % (CVPR 2015)
+Source: FCN papers, section 4.3: fine-tuning only the classifier's output reaches 70 % (CVPR 2015)
 or 73 % (TPAMI 2017) of the full mean IU; rows FCN-32s and FCN-32s-fixed of CVPR table 2 and TPAMI
-table 3, VGG16 on VOC. Here both start from SqueezeNet's ImageNet weights, stride 16, and learn for
+table 3, VGG16 on VOC. Here both start from SqueezeNet's ImageNet weights, stride 16, and train for
 minutes.
 """
 
 import dataclasses
 
 from experiments.studies import command
-from experiments.studies.curves import save_curves, scores_table
+from experiments.studies.curves import mean_iu, save_curves, scores_table
 from experiments.studies.learning import Variant, train
 from experiments.studies.setting import Setting
 from fcn_jax.runs.recipe import Recipe
@@ -25,7 +25,7 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Setting):
-    """Only the score layer learns, or everything, on the same batches.
+    """Trains only the score layer, or the whole net, on the same batches.
 
     Attributes:
         steps: updates of each.
@@ -53,17 +53,13 @@ def main(options: Options) -> None:
     recipe = options.recipe(
         steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
     )
-    curves = train(
-        variants(recipe), turns=options.steps, points=options.points, weights=options.weights
-    )
+    made = variants(recipe)
+    curves = train(made, turns=options.steps, points=options.points, weights=options.weights)
     rich.print(scores_table(curves, options.where, PUBLISHED))
-    full, fixed = (100 * curve[-1].scores.mean_iu for curve in curves.values())
+    full, fixed = (mean_iu(curve[-1]) for curve in curves.values())
     if full:
         print(f"scores alone, of the full mean IU: {100 * fixed / full:.0f} % (published: 70, 73)")
-    for path in save_curves(
-        options.out, "fixed_trunk", "mean IU, %", curves, lambda point: 100 * point.scores.mean_iu
-    ):
-        print(path)
+    save_curves(options.out, "fixed_trunk", "mean IU, %", curves, mean_iu)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How well a coarse prediction can score: the truth, made coarse and fine again.
+"""How well a coarse prediction can score: the truth, downsampled and upsampled again.
 
 Source: CVPR 2015 appendix A, TPAMI 2017 section 6.3: the mean IU of VOC's truth downsampled by 128
-to 4 and upsampled again. The papers do not say how; this study tries the ways there are, says
-which fits the published row best, and with it gives the entry for 2, which is not published.
+to 4 and upsampled again. The papers do not say how. This study tries several downsampling methods,
+prints the one closest to the published row, and its score at 2, which is not published.
 """
 
 import dataclasses
@@ -15,24 +15,29 @@ import numpy as np
 
 from experiments.studies import command
 from experiments.studies.charts import save_chart
-from experiments.studies.coarse import VOID, Mask, Way, carried, left_out, one_hot, ways
+from experiments.studies.coarse import Mask, Method, all_methods, carried, left_out, one_hot
 from fcn_jax.data.voc import VOC
+from fcn_jax.labels import IGNORE
 from fcn_jax.metrics import Absent, score
 
 PUBLISHED = {128: 50.9, 64: 73.3, 32: 86.1, 16: 92.8, 8: 96.4, 4: 98.5}
 """Mean IU in per cent by factor. Source: CVPR 2015 appendix A (v2), TPAMI 2017 section 6.3."""
 
 FACTORS = (*PUBLISHED, 2)
-SIEVE = (64, 16, 4)  # at which all ways are tried; the best ones then at every factor
-CLASSES = 21  # and class 21 for the answer void, which no pixel of the truth has
+FIRST_FACTORS = (64, 16, 4)  # for all methods; the closest ones are then scored at every factor
+CLASSES = 21  # class 21 is the answer void, which the truth does not contain
+
+
+Matrices = dict[tuple[Method, int], np.ndarray]
+"""int64 confusion matrices (22, 22) by method and factor."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one way scores: mean IU in per cent by factor."""
+    """The scores of one method: mean IU in per cent by factor."""
 
     name: str
-    way: Way
+    method: Method
     values: dict[int, float]
 
     @property
@@ -42,52 +47,60 @@ class Row:
         return float(np.mean([abs(self.values[f] - PUBLISHED[f]) for f in shared]))
 
 
-def rows_of(tried: Iterable[Way], truths: Iterable[Mask], factors: Iterable[int]) -> list[Row]:
-    """The rows of every way, from one confusion matrix over all masks per way and factor.
+def rows_of(methods: Iterable[Method], truths: Iterable[Mask], factors: Iterable[int]) -> list[Row]:
+    """One row or two per method, each from the confusion matrix over all masks.
 
-    Each way is scored on the labelled pixels, where the answer void is wrong. What starts from
-    truth without void (`background`, `filled`) is scored on that as well, at every pixel; `carried`
-    also without the pixels that it answers void.
+    Every method is scored on the labelled pixels, where the answer void is wrong. Methods that
+    replace void (`background`, `filled`) are also scored at every pixel, against their own truth;
+    `carried` is also scored without the pixels that it answers void.
     """
-    size = (CLASSES + 1, CLASSES + 1)
-    tried, factors = list(tried), list(factors)
-    strict = {key: np.zeros(size, np.int64) for key in product(tried, factors)}
-    loose = {key: np.zeros(size, np.int64) for key in strict}
-    counted = {void: np.zeros(CLASSES + 1, np.int64) for void in [None, *{w.void for w in tried}]}
-    for truth in truths:
-        starts = {void: truth if void is None else void(truth) for void in counted}
-        hot = {void: one_hot(start, void) for void, start in starts.items() if void is not None}
-        for void, start in starts.items():
-            counted[void] += np.bincount(start.ravel(), minlength=VOID + 1)[: CLASSES + 1]
-        for way, factor in strict:
-            start, answer = starts[way.void], way(hot[way.void], factor)
-            strict[way, factor] += _wrong(truth, answer)
-            if start is not truth:
-                loose[way, factor] += _wrong(start, answer)
-    for way, factor in strict:
-        for matrices, pixels in ((strict, counted[None]), (loose, counted[way.void])):
-            matrices[way, factor] += np.diag(pixels - matrices[way, factor].sum(1))
+    methods, factors = list(methods), list(factors)
+    labelled, every_pixel = _confusion_matrices(methods, truths, factors)
+    answered = {key: np.pad(m[:, :CLASSES], ((0, 0), (0, 1))) for key, m in labelled.items()}
     rows = []
-    for way in tried:
-        named = {str(way): strict}
-        if way.void is carried:
-            for factor in factors:
-                loose[way, factor] = np.pad(strict[way, factor][:, :CLASSES], ((0, 0), (0, 1)))
-            named[f"{way}, void answers not counted"] = loose
-        elif way.void is not left_out:
-            named[f"{way}, all pixels count"] = loose
+    for method in methods:
+        named = {str(method): labelled}
+        if method.void is carried:
+            named[f"{method}, void answers not counted"] = answered
+        elif method.void is not left_out:
+            named[f"{method}, all pixels count"] = every_pixel
         for name, matrices in named.items():
-            rows.append(Row(name, way, {f: _mean_iu(matrices[way, f]) for f in factors}))
+            values = {factor: _mean_iu(matrices[method, factor]) for factor in factors}
+            rows.append(Row(name, method, values))
     return rows
 
 
+def _confusion_matrices(
+    methods: list[Method], truths: Iterable[Mask], factors: list[int]
+) -> tuple[Matrices, Matrices]:
+    """Against the truth on labelled pixels, and against `method.void(truth)` at every pixel."""
+    size = CLASSES + 1
+    labelled = {key: np.zeros((size, size), np.int64) for key in product(methods, factors)}
+    every_pixel = {key: np.zeros((size, size), np.int64) for key in labelled}
+    voids = {method.void for method in methods}
+    counts = {void: np.zeros(size, np.int64) for void in (None, *voids)}  # pixels of each class
+    for truth in truths:
+        replaced = {void: void(truth) for void in voids}
+        hot = {void: one_hot(mask, void) for void, mask in replaced.items()}
+        for void, mask in [(None, truth), *replaced.items()]:
+            counts[void] += np.bincount(mask.ravel(), minlength=IGNORE + 1)[:size]
+        for method, factor in labelled:
+            answer = method(hot[method.void], factor)
+            labelled[method, factor] += _wrong(truth, answer)
+            every_pixel[method, factor] += _wrong(replaced[method.void], answer)
+    for method, factor in labelled:  # all other pixels are right
+        for matrices, pixels in ((labelled, counts[None]), (every_pixel, counts[method.void])):
+            matrices[method, factor] += np.diag(pixels - matrices[method, factor].sum(1))
+    return labelled, every_pixel
+
+
 def _wrong(truth: Mask, answer: Mask) -> np.ndarray:
-    """int64 counts (22, 22) of the answers that are not the truth: few, so quickly counted."""
+    """int64 counts (22, 22) of the wrong answers; they are few, so this is fast."""
     size = CLASSES + 1
     wrong = np.flatnonzero(truth != answer)
     rows = truth.ravel()[wrong].astype(np.intp)
     pairs = size * rows + np.minimum(answer.ravel()[wrong], CLASSES)  # 255 answers class 21
-    return np.bincount(pairs, minlength=size * (VOID + 1)).reshape(-1, size)[:size]
+    return np.bincount(pairs, minlength=size * (IGNORE + 1)).reshape(-1, size)[:size]
 
 
 def _mean_iu(matrix: np.ndarray) -> float:
@@ -95,7 +108,7 @@ def _mean_iu(matrix: np.ndarray) -> float:
 
 
 def table(rows: list[Row], title: str) -> Any:
-    """The rows below the published one, the nearest first (`rich`)."""
+    """The published row, then the others by distance, as a table of `rich`."""
     from rich.table import Table
 
     made = Table(title=title, title_justify="left")
@@ -115,21 +128,21 @@ def main(data: Path = Path("data"), out: Path = Path("runs/studies"), finalists:
     Args:
         data: folder that holds VOCdevkit or VOC2012; the masks of seg11valid are enough.
         out: folder for the plot.
-        finalists: so many of the ways that are nearest at three factors are scored at all.
+        finalists: number of methods, closest at three factors, that are scored at all factors.
     """
     import rich
 
     source = VOC(split="seg11valid").at(data)
-    truths = [source.read_label(name) for name in source.ids]
-    tried = rows_of(ways(), truths, SIEVE)
-    rich.print(table(tried, f"mean IU of {len(truths)} masks, all ways"))
-    in_order = dict.fromkeys(row.way for row in sorted(tried, key=lambda row: row.distance))
-    chosen = rows_of([*in_order][:finalists], truths, FACTORS)
-    rich.print(table(chosen, "the nearest"))
+    truths: list[Any] = [source.read_label(name) for name in source.ids]
+    tried = rows_of(all_methods(), truths, FIRST_FACTORS)
+    rich.print(table(tried, f"mean IU of {len(truths)} masks, all methods"))
+    by_distance = dict.fromkeys(row.method for row in sorted(tried, key=lambda row: row.distance))
+    chosen = rows_of([*by_distance][:finalists], truths, FACTORS)
+    rich.print(table(chosen, "the closest methods"))
     best = min(chosen, key=lambda row: row.distance)
-    print(f"nearest: {best.name}; factor 2: {best.values[2]:.1f}")
+    print(f"closest: {best.name}; factor 2: {best.values[2]:.1f}")
     lines = {"published": [PUBLISHED.get(f) for f in FACTORS], best.name: [*best.values.values()]}
-    title = "mean IU of the truth made coarse and fine again, %"
+    title = "mean IU of the truth, downsampled and upsampled again, %"
     path, ticks = out / "iu_upper_bound.svg", [*map(str, FACTORS)]
     print(save_chart(path, title, ticks, lines, "factor"))
 

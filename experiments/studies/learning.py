@@ -1,7 +1,7 @@
-"""Variants of a recipe that learn in turns on the same images, for the studies that train.
+"""Trains variants of a recipe in turns on the same images.
 
-Image n of every variant's training is the same, whatever its batches. Variants take their steps in
-turns and only the steps are timed, so that other work on the machine slows all of them alike.
+Image n is the same in every variant's training, whatever the batch size. Variants take their steps
+in turns, so that other work on the machine slows all of them equally; only the steps are timed.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ class Variant:
     """One way to train.
 
     Attributes:
-        stages: recipes one after the other, each from the parameters of the one before; the first
-            from the common start.
-        feed: makes what is trained on from the plain batches of a stage.
-        net: what is trained, where that is not the recipe's model, which is scored; their
-            parameters have the same names.
-        others: what the model is scored on beside the recipe's validation set, by name.
+        stages: recipes in order; each starts from the parameters of the one before, the first from
+            its recipe's start.
+        feed: makes the training batches of a stage from its plain batches.
+        net: trained instead of the recipe's model, which is scored; its parameters have the same
+            names.
+        others: further data sets that the model is scored on, by name.
     """
 
     stages: tuple[Recipe, ...]
@@ -53,15 +53,15 @@ class Variant:
 
 
 class Point(NamedTuple):
-    """Where a variant stands.
+    """One point of a variant's training curve.
 
     Attributes:
         step: updates so far.
         images: images seen so far.
         seconds: processor time of the steps so far (wall time on other devices than a CPU).
-        loss: mean training loss since the point before.
+        loss: mean training loss since the last point.
         scores: on the images held out.
-        others: on the variant's other images, by name.
+        others: scores on the variant's `others`, by name.
     """
 
     step: int
@@ -78,16 +78,16 @@ Curves = dict[str, list[Point]]
 def train(
     variants: Mapping[str, Variant], *, turns: int, points: int, weights: Path | None = None
 ) -> Curves:
-    """Trains the variants in turns and scores them on the way.
+    """Trains the variants in turns and scores them during training.
 
     Args:
-        variants: by name; each takes `steps / turns` steps a turn.
-        turns: how many.
-        points: how often each is scored, evenly spread, the end included.
+        variants: by name; each takes `steps / turns` steps per turn.
+        turns: number of turns.
+        points: how often each variant is scored, evenly spread up to the end.
         weights: a weights file to start from, instead of the recipes' own.
 
     Raises:
-        ValueError: a variant's steps are no multiple of `turns`, or the weights do not fit.
+        ValueError: a variant's steps are not a multiple of `turns`, or the weights do not fit.
     """
     for name, variant in variants.items():
         if variant.steps % turns:
@@ -116,26 +116,25 @@ def batches_of(recipe: Recipe) -> tuple[Batches, bool]:
 def _step_of(
     net: nn.Module, optimizer: Any, loss: Any, preprocessing: Any, seed: int, accumulate: int
 ) -> Any:
-    """`make_train_step`, one for all variants that share it, so that it is compiled once."""
+    """`make_train_step`, cached, so that variants with the same step compile it once."""
     return make_train_step(net, optimizer(), loss, preprocessing, seed=seed, accumulate=accumulate)
 
 
 class _Learner:
-    """A variant while it learns."""
+    """A variant during training."""
 
     def __init__(self, variant: Variant, weights: Path | None):
         self.variant, self.curve = variant, []
         self._clock, self._seconds, self._losses = stopwatch(), 0.0, []
         self._step = self._images = 0
-        self._coming = list(variant.stages)
-        first = self._coming[0]
-        start = starting_point(first, Path("runs/studies"), weights)
+        self._stages_left = list(variant.stages)
+        start = starting_point(variant.stages[0], Path("runs/studies"), weights)
         self._preprocessing = start.preprocessing
-        self._begin(start.variables)
+        self._start_stage(start.variables)
 
-    def _begin(self, variables: Any) -> None:
-        """Start the next stage from these variables, its momentum from nothing."""
-        self.recipe = recipe = self._coming.pop(0)
+    def _start_stage(self, variables: Any) -> None:
+        """Starts the next stage from these variables, with zero momentum."""
+        self.recipe = recipe = self._stages_left.pop(0)
         self._until = self._step + recipe.steps
         self._state = create_state(variables, recipe.optimizer(), frozen=recipe.frozen)
         self._train_step = _step_of(
@@ -147,33 +146,33 @@ class _Learner:
             recipe.accumulate,
         )
         batches, uniform = batches_of(recipe)
-        self._fed, self._without = self.variant.feed(batches), {"size"} if uniform else set()
+        self._batches, self._unused = self.variant.feed(batches), {"size"} if uniform else set()
         self._compiled = False
 
     def take(self, steps: int) -> None:
-        """So many steps."""
+        """Takes some steps."""
         for _ in range(steps):
             if self._step == self._until:
                 self._next_stage()
-            fed = self._fed[self._step]
-            batch = {key: jnp.asarray(fed[key]) for key in fed.keys() - self._without}
-            if not self._compiled:  # on a copy: a step takes the memory of its state
+            arrays = self._batches[self._step]
+            batch = {key: jnp.asarray(arrays[key]) for key in arrays.keys() - self._unused}
+            if not self._compiled:  # compile on a copy, since a step reuses the state's memory
                 jax.block_until_ready(self._train_step(jax.tree.map(jnp.copy, self._state), batch))
                 self._compiled = True
-            begun = self._clock()
+            start = self._clock()
             self._state, metrics = self._train_step(self._state, batch)
             jax.block_until_ready(self._state)
-            self._seconds += self._clock() - begun
+            self._seconds += self._clock() - start
             self._losses.append(float(metrics["loss"]))
             self._step += 1
             self._images += self.recipe.batch_size * self.recipe.accumulate
 
     def _next_stage(self) -> None:
-        target = zero_variables(self._coming[0].model)
-        self._begin(transplant(target, self._state.variables)[0])
+        target = zero_variables(self._stages_left[0].model)
+        self._start_stage(transplant(target, self._state.variables)[0])
 
     def measure(self) -> None:
-        """A point of the curve."""
+        """Adds a point to the curve."""
         scores = self._scores_on(self.recipe.validation_set)
         others = {name: self._scores_on(source) for name, source in self.variant.others.items()}
         loss = float(np.mean(self._losses))
@@ -181,5 +180,5 @@ class _Learner:
         self._losses = []
 
     def _scores_on(self, source: Source) -> Any:
-        recipe = dataclasses.replace(self.recipe, batch_size=4)  # one program for all variants
+        recipe = dataclasses.replace(self.recipe, batch_size=4)  # so all variants share a program
         return evaluate_on(recipe, source, self._state.variables, self._preprocessing, threads=0)

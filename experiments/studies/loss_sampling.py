@@ -1,15 +1,15 @@
-"""Whole images, a sample of their cells, or patches cut out of them.
+"""Trains on whole images, on a sample of their cells, or on patches.
 
 Source: FCN papers, sections 3.4 and 4.4, figure 5: each cell of the final layer is kept with
-probability p = 1, 0.5 or 0.25 and the batch grows by 1 / p, so that the loss sees as many cells.
-The papers find the same convergence per iteration and, since more images are computed, a slower one
-per second; patchwise training is the same sampling, but that each patch is computed by itself.
-There is no table.
+probability p = 1, 0.5 or 0.25, and the batch grows by 1 / p, so that the number of cells in the
+loss stays the same. The papers find the same convergence per iteration, and slower convergence per
+second, since more images are computed. Patchwise training samples in the same way, but computes
+each patch separately. There is no table.
 
-Here the net scores one map of SqueezeNet, whose cells see few pixels, so that patches of just their
-receptive field can be trained on as well: as many as the cells, each from an image of its own. A
-cell of the whole image stands for the block of pixels around it, a patch for the pixel at its
-centre, where the upsampled score is the cell's own.
+Here the net scores a map of SqueezeNet with a small receptive field, so that it can also be trained
+on patches of that size: as many as the cells, each from a randomly drawn image. The loss of a cell
+covers the block of pixels around it. The loss of a patch covers the pixel at its centre, where the
+upsampled score equals the cell's.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ from experiments.studies import command
 from experiments.studies.curves import convergence_table, save_curves, scores_table
 from experiments.studies.learning import Point, Variant, train
 from experiments.studies.setting import Setting
+from fcn_jax.arithmetic import ceil_div
 from fcn_jax.data.batching import Numbered
 from fcn_jax.data.source import Source
 from fcn_jax.labels import IGNORE
@@ -38,30 +39,30 @@ from fcn_jax.nn.layers import Conv
 from fcn_jax.runs.recipe import Recipe
 
 PROBABILITIES = (1.0, 0.5, 0.25)
-"""Of a cell to be kept. Source: CVPR 2015, figure 5."""
+"""Probabilities that a cell is kept. Source: CVPR 2015, figure 5."""
 
 MAP = "fire4"  # stride 4; a cell sees 35 pixels
 
 
 class Shallow(SqueezeNet):
-    """SqueezeNet without what follows `MAP`."""
+    """SqueezeNet up to `MAP`."""
 
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
-        """`MAP` alone."""
+        """Only `MAP`."""
         return {MAP: super().__call__(x, train=train)[MAP]}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Setting):
-    """Whole images, a sample of their cells, or patches, with equally many cells in the loss.
+    """Whole images, a sample of their cells, or patches, with as many cells in every loss.
 
     Attributes:
         steps: updates of each.
         batch_size: whole images per update.
-        learning_rate: of all; far below the other studies', since the features of `MAP` are more
-            than ten times as large.
-        crop: rows and columns of what is a whole image here.
+        learning_rate: of all; far below that of the other studies, since the features of `MAP` are
+            more than ten times as large.
+        crop: rows and columns of a whole image.
     """
 
     steps: int = 100
@@ -72,11 +73,11 @@ class Options(Setting):
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """Batches of which only some cells count in the loss; the label of all others is 255.
+    """Batches in which only some cells count in the loss; the label of the others is 255.
 
     Attributes:
         batches: whole images.
-        probability: of a cell to count, each by itself.
+        probability: with which a cell counts, independently of the others.
         cell: rows and columns of pixels of a cell.
         seed: of the choice, together with the batch's number.
     """
@@ -89,7 +90,7 @@ class Sampled:
     def __getitem__(self, n: int) -> dict[str, Any]:
         batch = self.batches[n]
         b, h, w = batch["label"].shape
-        cells = (b, -(-h // self.cell), -(-w // self.cell))
+        cells = (b, ceil_div(h, self.cell), ceil_div(w, self.cell))
         kept = np.random.default_rng((self.seed, n)).random(cells) < self.probability
         pixels = kept.repeat(self.cell, 1).repeat(self.cell, 2)[:, :h, :w]
         return batch | {"label": np.where(pixels, batch["label"], np.uint8(IGNORE))}
@@ -97,13 +98,13 @@ class Sampled:
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """Batches of patches, each around a pixel of an image of its own, both drawn at random.
+    """Batches of patches; for each, an image and a pixel at its centre are drawn at random.
 
     Attributes:
-        source: images, none smaller than a patch.
+        source: images, at least as large as a patch.
         field: rows and columns of a patch, odd.
         count: patches per batch.
-        seed: of what is drawn, together with the batch's number.
+        seed: of the draws, together with the batch's number.
     """
 
     source: Source
@@ -124,7 +125,7 @@ class Patches:
 
 
 class PatchNet(nn.Module):
-    """The score of a patch's central cell: what an FCN of the same parameters gives at its pixel.
+    """The score of a patch's central cell: the score of an FCN at that pixel.
 
     Attributes:
         trunk: the FCN's.
@@ -141,7 +142,7 @@ class PatchNet(nn.Module):
         """Scores of patches as large as the receptive field of a cell of the deepest map.
 
         Raises:
-            ValueError: no cell of the patch is at its centre.
+            ValueError: the patch does not have a cell at its centre.
         """
         maps = self.trunk(as_image(images, None, jnp.float32), train=train)
         deepest = next(reversed(maps.values()))
@@ -149,7 +150,7 @@ class PatchNet(nn.Module):
         if at.denominator != 1 or not 0 <= at < deepest.shape[0]:
             raise ValueError(
                 f"{deepest.name} has no cell at the centre of a patch of {images.shape[1]} pixels; "
-                "take patches of its receptive field, from a map whose field is odd"
+                "take patches as large as its receptive field, which must be odd"
             )
         i = int(at)
         central = deepest.replace(values=deepest.values[:, i : i + 1, i : i + 1])
@@ -169,7 +170,7 @@ def grid_of(trunk: nn.Module) -> Grid:
 
 
 def variants(recipe: Recipe, crop: int) -> dict[str, Variant]:
-    """The recipe with every cell, with samples of larger batches, and with as many patches."""
+    """The recipe with all cells, with samples of larger batches, and with as many patches."""
     assert isinstance(recipe.model, FCN)
     grid = grid_of(recipe.model.trunk)
     cell, field = int(grid.stride), int(grid.field)
@@ -189,32 +190,24 @@ def variants(recipe: Recipe, crop: int) -> dict[str, Variant]:
 
 
 def main(options: Options) -> None:
-    """Trains all, prints the loss on the way and the scores, and saves the plots."""
+    """Trains all, prints the loss during training and the scores, and saves the plots."""
     import rich
 
     recipe = options.recipe(
         steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
     )
-    recipe = dataclasses.replace(recipe, model=_shallow(recipe))
-    curves = train(
-        variants(recipe, options.crop),
-        turns=options.steps,
-        points=options.points,
-        weights=options.weights,
-    )
+    net = FCN(Shallow(aligned=True, dropout=0.0), recipe.train_set.num_classes)
+    recipe = dataclasses.replace(recipe, model=net)
+    made = variants(recipe, options.crop)
+    curves = train(made, turns=options.steps, points=options.points, weights=options.weights)
 
     def loss(point: Point) -> float:
         return point.loss
 
-    rich.print(convergence_table(curves, "training loss, nats, since the point before", loss))
+    rich.print(convergence_table(curves, "training loss, nats, since the last point", loss))
     rich.print(scores_table(curves, options.where, {}))
-    print("published (figure 5): the same convergence per step, slower per second the smaller p is")
-    for path in save_curves(options.out, "loss_sampling", "training loss, nats", curves, loss):
-        print(path)
-
-
-def _shallow(recipe: Recipe) -> FCN:
-    return FCN(Shallow(aligned=True, dropout=0.0), recipe.train_set.num_classes)
+    print("published (figure 5): the same convergence per step; per second, slower for smaller p")
+    save_curves(options.out, "loss_sampling", "training loss, nats", curves, loss)
 
 
 if __name__ == "__main__":

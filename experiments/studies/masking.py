@@ -1,12 +1,12 @@
-"""What a net goes by: the objects, what surrounds them, or their outline.
+"""What a net uses to recognise objects: the objects, their background, or their outline.
 
 Source: TPAMI 2017, table 8: FCN-32s on VOC, trained and tested with the foreground or the
-background masked, mean IU over the 20 objects without the background. What the masked pixels are
-filled with is not said; here it is the mean colour. Where both are masked, the image is the mask
-itself: objects white, all else the mean colour.
+background masked, mean IU over the 20 objects without the background. The paper does not say how
+masked pixels are filled; here they have the mean colour. Where both are masked, the image is the
+mask itself: objects white, everything else the mean colour.
 
-Here the images are generated scenes (`fcn_jax.data.scenes`), whose objects are told by their
-colours, by their texture and by their outline, and whose background says nothing of them.
+Here the images are generated scenes (`fcn_jax.data.scenes`). Their objects differ in colour,
+texture and outline; their background has no information about the objects.
 """
 
 import dataclasses
@@ -56,14 +56,14 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class Masked(Derived):
-    """A source of which only a part is seen.
+    """A source with a part of every image masked.
 
-    What is masked has the mean colour, and so has every void pixel (255) wherever anything is
-    masked: outlines belong to neither part. Where both parts are masked, the foreground is white.
+    Masked pixels have the mean colour. If anything is masked, so are all void pixels (255), since
+    outlines belong to neither part. If both parts are masked, the foreground is white.
 
     Attributes:
         source: class 0 is the background, every other class the foreground.
-        seen: what keeps its colours.
+        seen: the parts that keep their colours.
     """
 
     source: Source
@@ -98,7 +98,7 @@ class Masked(Derived):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Setting):
-    """Nets that see the objects, what surrounds them, or their outline; on generated scenes.
+    """Nets that see the objects, their background, or their outline; on generated scenes.
 
     Attributes:
         steps: updates of each net.
@@ -114,10 +114,7 @@ class Options(Setting):
 
 
 def variants(recipe: Recipe) -> dict[str, Variant]:
-    """One for each thing that is seen in training, scored on all that it is tested with.
-
-    Its `others` are the rows of `PUBLISHED`.
-    """
+    """A variant for each kind of training image; its `others` are its rows of `PUBLISHED`."""
 
     def variant(seen: Seen) -> Variant:
         train_set = Masked(recipe.train_set, seen)
@@ -139,7 +136,7 @@ def objects_iu(scores: Scores) -> float:
 
 
 def table(curves: Curves, title: str) -> Any:
-    """Table 8, ours beside the published figures (`rich`)."""
+    """Table 8, our scores beside the published ones, as a table of `rich`."""
     from rich.table import Table
 
     found: dict[str, Scores] = {}
@@ -164,24 +161,17 @@ def main(options: Options) -> None:
 
     if options.data is not None:
         raise ValueError(
-            f"masking needs to know what is an object and what is background; SIFT Flow in "
-            f"{options.data} does not say. Leave --data out: the study draws its scenes"
+            "masking needs labels of objects and background, which SIFT Flow in "
+            f"{options.data} does not have. Leave --data out: the study generates its scenes"
         )
     recipe = options.recipe(
         steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate
     )
-    curves = train(
-        variants(recipe), turns=options.steps, points=options.points, weights=options.weights
-    )
+    made = variants(recipe)
+    curves = train(made, turns=options.steps, points=options.points, weights=options.weights)
     rich.print(table(curves, f"mean IU of the objects: {options.where}"))
-    for path in save_curves(
-        options.out,
-        "masking",
-        "mean IU of the objects, %",
-        curves,
-        lambda point: objects_iu(point.scores),
-    ):
-        print(path)
+    title = "mean IU of the objects, %"
+    save_curves(options.out, "masking", title, curves, lambda point: objects_iu(point.scores))
 
 
 if __name__ == "__main__":

@@ -2,19 +2,19 @@
 
 Source: TPAMI 2017, table 2 and section 4.2: FCN-VGG16 on VOC, the same 100,000 images in the same
 order, the loss summed over pixels and not normalised, the best scores during training. "Heavy" is
-momentum 0.99 on single images, which weighs past images nearly as 0.9 does on batches of 20.
+momentum 0.99 on single images; it weights past images almost as 0.9 does on batches of 20.
 
-The reference divides accumulated gradients by their number (Caffe's `iter_size`), the paper's
-formula does not; so at one learning rate "accumulated" moves 20 times less per image than "online",
-and "online" 10 times less than "heavy". The row "accumulated, summed" is the formula's, and moves
-as "online" does. Which of the two the published row used is not said.
+The reference divides accumulated gradients by their number (Caffe's `iter_size`), but the paper's
+formula does not. So at one learning rate "accumulated" moves 20 times less per image than "online",
+and "online" 10 times less than "heavy". The row "accumulated, summed" follows the formula and moves
+as far as "online". The paper does not say which of the two its row used.
 """
 
 import dataclasses
 
 from experiments.studies import command
-from experiments.studies.curves import convergence_table, save_curves, scores_table
-from experiments.studies.learning import Point, Variant, train
+from experiments.studies.curves import convergence_table, mean_iu, save_curves, scores_table
+from experiments.studies.learning import Variant, train
 from experiments.studies.setting import Setting
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
@@ -28,7 +28,7 @@ PUBLISHED = {
 """Pixel accuracy, mean accuracy, mean IU, frequency weighted IU, per cent."""
 
 PASSES = 20
-"""Images that are accumulated. Source: TPAMI 2017, table 2."""
+"""Images per accumulated update. Source: TPAMI 2017, table 2."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Options(Setting):
     """Accumulated, online and heavy learning on one sequence of images.
 
     Attributes:
-        updates: of accumulated learning, 20 images each; the others make 20 times as many.
-        learning_rate: of all, for the loss summed over the pixels of an image; the reference's.
+        updates: of accumulated learning, 20 images each; the others take 20 times as many.
+        learning_rate: of all, for the loss summed over the pixels of an image, as the reference's.
     """
 
     updates: int = 30
@@ -45,7 +45,7 @@ class Options(Setting):
 
 
 def variants(recipe: Recipe) -> dict[str, Variant]:
-    """By name, from the recipe of accumulated learning, whose steps are updates of 20 images."""
+    """The variants by name, from the recipe of accumulated learning (20 images per step)."""
     assert isinstance(recipe.optimizer, CaffeSGD)
     online = dataclasses.replace(recipe, accumulate=1, steps=recipe.steps * PASSES)
     heavy = dataclasses.replace(recipe.optimizer, momentum=0.99)
@@ -72,22 +72,13 @@ def main(options: Options) -> None:
     """Trains all, prints their best scores beside the published ones, and saves the plots."""
     import rich
 
-    curves = train(
-        variants(accumulated(options)),
-        turns=options.updates,
-        points=options.points,
-        weights=options.weights,
-    )
-
-    def mean_iu(point: Point) -> float:
-        return 100 * point.scores.mean_iu
-
+    made = variants(accumulated(options))
+    curves = train(made, turns=options.updates, points=options.points, weights=options.weights)
     rich.print(scores_table(curves, options.where, PUBLISHED))
     rich.print(convergence_table(curves, "mean IU, per cent", mean_iu, digits=1))
     best = {name: max(mean_iu(point) for point in curve) for name, curve in curves.items()}
     print("best mean IU: " + ", ".join(f"{name} {value:.1f}" for name, value in best.items()))
-    for path in save_curves(options.out, "optimization", "mean IU, %", curves, mean_iu):
-        print(path)
+    save_curves(options.out, "optimization", "mean IU, %", curves, mean_iu)
 
 
 if __name__ == "__main__":

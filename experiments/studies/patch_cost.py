@@ -1,8 +1,8 @@
-"""One pass over a whole image against patch by patch, forward and backward.
+"""The time of patches compared with one pass over the whole image, forward and backward.
 
-Source: FCN papers, section 3.1: AlexNet takes 1.2 ms for the scores of a 227x227 patch (5.4 ms for
-one alone, not batched), the convolutional version 22 ms for 10x10 scores of a 500x500 image: more
-than 5 times faster. Backward: 2.4 ms for one image (a patch) and 37 ms for the 10x10 map.
+Source: FCN papers, section 3.1: AlexNet takes 1.2 ms for the scores of a 227x227 patch (5.4 ms
+without batching); the convolutional version takes 22 ms for the 10x10 scores of a 500x500 image,
+more than 5 times faster. Backward: 2.4 ms for one image (a patch) and 37 ms for the 10x10 map.
 """
 
 from pathlib import Path
@@ -19,18 +19,18 @@ from fcn_jax.nets.fcn import Classifier
 from fcn_jax.nets.trunks import AlexNet
 
 PUBLISHED = {"forward": 100 * 1.2 / 22, "forward, one by one": 100 * 5.4 / 22, "backward": 240 / 37}
-"""100 patches over one 500x500 image. Source: the papers' milliseconds, above."""
+"""Time of 100 patches over that of one 500x500 image. Source: the milliseconds above."""
 
 
 def ratios(
     net: nn.Module, variables: Any, *, size: int, patch: int, batch: int, repeats: int
 ) -> tuple[dict[str, float], int, float]:
-    """Cost of patches over cost of the whole image, by pass.
+    """Cost of the patches over cost of the whole image, for each kind of pass.
 
-    A pass over patches is timed on one batch of `batch`, or on one patch alone, and multiplied.
+    The time of one batch of `batch` patches, or of one patch, is multiplied by their number.
 
     Returns:
-        The ratios of time, how many scores the image has, and the forward ratio of operations.
+        The ratios of time, the number of scores of the image, and the forward ratio of operations.
     """
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(1, size, size, 3)) * 50, jnp.float32)
@@ -56,7 +56,8 @@ def ratios(
         crops,
         repeats=repeats,
     )
-    back = whole_back.seconds - whole.seconds  # a gradient runs forward first; published without
+    # A gradient includes a forward pass, the published times do not.
+    back = whole_back.seconds - whole.seconds
     times = {
         "forward": many.seconds * count / batch / whole.seconds,
         "forward, one by one": one.seconds * count / whole.seconds,
@@ -73,8 +74,8 @@ def main(
     Args:
         out: folder for the plot.
         size: rows and columns of the image.
-        batch: patches that are run together.
-        repeats: timed runs of each program; medians are shown.
+        batch: patches per run.
+        repeats: timed runs of each program, whose median is shown.
     """
     net = Classifier(trunk=AlexNet())
     variables = net.init(jax.random.key(0), jnp.zeros((1, 227, 227, 3)))

@@ -1,7 +1,7 @@
 """Filter rarefaction (à trous) equals shift-and-stitch, at a fraction of its cost.
 
-Source: FCN papers, section 3.2: with a layer's stride taken out and every later filter enlarged by
-it, layer by layer until no subsampling is left, the net gives the output of shift-and-stitch.
+Source: FCN papers, section 3.2: remove a layer's stride and dilate every later filter by it, layer
+by layer until there is no subsampling; the net then gives the output of shift-and-stitch.
 """
 
 from pathlib import Path
@@ -21,11 +21,11 @@ from fcn_jax.nets.shift_and_stitch import margin, rarefied_map, shift_and_stitch
 def largest_differences(
     trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str
 ) -> tuple[float, float]:
-    """The rarefied map against shift-and-stitch from the margin on, and against the trunk itself.
+    """Differences of the rarefied map from shift-and-stitch, and from the trunk's own map.
 
     Returns:
-        Largest absolute differences over the map's largest absolute value; the second is over all
-        cells at multiples of the stride, those at the borders included.
+        Largest absolute differences over the map's largest absolute value. The first is over the
+        cells inside the margin, the second over all cells at multiples of the stride.
     """
 
     def maps(variables: Any, images: Any) -> Any:
@@ -35,12 +35,12 @@ def largest_differences(
             own_map(trunk, variables, images, at),
         )
 
-    spread, stitched, own = jax.jit(maps)(variables, images)
-    largest, m = jnp.abs(spread.values).max(), margin(own.grid, getattr(trunk, "ring", 0))
-    f = int(own.grid.stride)
-    both = jnp.abs(spread.values - stitched.values)[:, m:, m:].max(initial=0)
-    alone = jnp.abs(spread.values[:, ::f, ::f] - own.values).max()
-    return float(both / largest), float(alone / largest)
+    rarefied, stitched, own = jax.jit(maps)(variables, images)
+    largest = jnp.abs(rarefied.values).max()
+    m, f = margin(own.grid, getattr(trunk, "ring", 0)), int(own.grid.stride)
+    from_stitched = jnp.abs(rarefied.values - stitched.values)[:, m:, m:].max(initial=0)
+    from_own = jnp.abs(rarefied.values[:, ::f, ::f] - own.values).max()
+    return float(from_stitched / largest), float(from_own / largest)
 
 
 def main(
@@ -50,14 +50,14 @@ def main(
     size: int = 96,
     repeats: int = 3,
 ) -> None:
-    """Both dense ways against each other and against plain upsampling.
+    """Compares filter rarefaction with shift-and-stitch and with plain upsampling.
 
     Args:
         image: a photograph.
         weights: SqueezeNet's (weights/README.md).
         out: folder for the plot.
         size: the photograph is resized to this many rows and columns.
-        repeats: timed runs of each program; medians are shown.
+        repeats: timed runs of each program, whose median is shown.
     """
     trunk, variables, pixels = trunk_and_image(weights, image, size)
     print("           largest difference from     operations x     time x            memory x")

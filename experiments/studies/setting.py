@@ -1,4 +1,4 @@
-"""What the studies that train are run on, as values of their command lines."""
+"""The data, recipe and options that the training studies share."""
 
 import dataclasses
 from pathlib import Path
@@ -19,16 +19,16 @@ from fcn_jax.runs.recipe import FromWeights, Recipe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the studies that train have in common.
+    """Options of every training study.
 
     Attributes:
         data: folder with SIFT Flow; without it the images are generated scenes.
         weights: of SqueezeNet, instead of weights/squeezenet1_0.safetensors.
         out: folder for the plots.
-        images: training images; SIFT Flow's are held in memory.
-        held_out: images that are scored.
-        crop: rows and columns of a training image, cut at random out of SIFT Flow's 256x256.
-        points: how often each variant is scored on the way.
+        images: training images; SIFT Flow's are kept in memory.
+        held_out: images to score.
+        crop: rows and columns of a training image, a random crop of SIFT Flow's 256x256.
+        points: how often each variant is scored during training.
         seed: of the order of the images and of the crops.
     """
 
@@ -42,10 +42,10 @@ class Setting:
     seed: int = 0
 
     def recipe(self, *, steps: int, batch_size: int, learning_rate: float) -> Recipe:
-        """One stream of SqueezeNet, stride 16, by the papers' plain gradient descent.
+        """One stream of SqueezeNet, stride 16, trained by the papers' gradient descent.
 
-        Momentum 0.9, decay 5e-4 and twice the rate for biases are those of CVPR 2015, section 4.3;
-        the loss is a mean over the labelled pixels of a batch.
+        Source: CVPR 2015, section 4.3, for momentum 0.9, decay 5e-4 and twice the rate for biases.
+        The loss is a mean over the labelled pixels of a batch.
         """
         train_set, validation_set, augment = self._data()
         return Recipe(
@@ -86,39 +86,39 @@ class Setting:
 
     @property
     def where(self) -> str:
-        """What a table is of, in words."""
+        """The data and the unit of a table, for its title."""
         name = "generated scenes" if self.data is None else "SIFT Flow"
         return f"{name}, {self.held_out} images held out, per cent"
 
 
 def trunk() -> nn.Module:
-    """SqueezeNet with the least ring, without dropout."""
+    """SqueezeNet with the smallest ring, without dropout."""
     return SqueezeNet(aligned=True, dropout=0.0)
 
 
 class Derived:
-    """A source made of another, with its classes."""
+    """A source with the classes of the source that it is made from."""
 
     source: Source
 
     @property
     def num_classes(self) -> Any:
-        """As the source's."""
+        """The source's number of classes."""
         return self.source.num_classes
 
     @property
     def class_names(self) -> Any:
-        """As the source's."""
+        """The source's class names."""
         return self.source.class_names
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Few(Derived):
-    """Examples of a source, evenly spread over it, each decoded once and kept in memory.
+    """Some examples of a source, evenly spread, each decoded once and kept in memory.
 
     Attributes:
-        source: where they come from.
-        count: how many at most.
+        source: the source.
+        count: number of examples, at most all.
     """
 
     source: Source

@@ -1,8 +1,8 @@
-"""Dense maps by shift-and-stitch: what they cost, and how far bilinear upsampling is from them.
+"""Dense maps by shift-and-stitch: their cost, and how bilinear upsampling differs from them.
 
-Source: FCN papers, section 3.2: f² shifted copies of the image, their outputs interlaced. "Simply
-upsampling" replaced it there (section 3.3), since interpolation within the net learns to make up
-for what it leaves out; no numbers are given.
+Source: FCN papers, section 3.2: the outputs of f² shifted copies of the image, interlaced. The
+papers use upsampling instead (section 3.3), since the net can learn to correct its interpolation;
+they give no numbers.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ MAPS = {"pool1": 4, "pool4": 8, "fire9": 16}
 
 
 def own_map(trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str) -> Any:
-    """The map as the trunk itself has it."""
+    """The trunk's own map."""
     ringed = as_image(images, None, jnp.float32).replace(ring=getattr(trunk, "ring", 0))
     maps: Any = trunk.apply(variables, ringed, train=False)
     return maps[at]
@@ -40,7 +40,7 @@ def own_map(trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], a
 def upsampled(
     trunk: nn.Module, variables: Any, images: Float[Array, "b h w c"], at: str
 ) -> FeatureMap:
-    """The map, bilinearly upsampled to a stride of 1."""
+    """The trunk's map, bilinearly upsampled to a stride of 1."""
     coarse = own_map(trunk, variables, images, at)
     factor, kernel = upsampling_kernel(coarse, as_image(images, None, jnp.float32))
     fine: Any = BilinearUpsampling(factor, kernel, name="upscore").apply({}, coarse)
@@ -51,7 +51,7 @@ def trunk_and_image(weights: Path, image: Path, size: int) -> tuple[Any, Any, An
     """SqueezeNet with its smallest ring, its variables, and the photograph at `size` x `size`.
 
     Raises:
-        ValueError: a file is missing, or is no image or no weights.
+        ValueError: a file is missing, or is not an image or a weights file.
     """
     variables, about = load_weights(weights)
     resized = np.asarray(Image.fromarray(read_image(image)).resize((size, size)))
@@ -61,9 +61,9 @@ def trunk_and_image(weights: Path, image: Path, size: int) -> tuple[Any, Any, An
 
 
 def interpolation_error(dense: FeatureMap, plain: FeatureMap) -> float:
-    """Mean absolute difference where both are, over the dense map's mean absolute deviation.
+    """Mean absolute difference where the maps overlap, over the dense map's mean deviation.
 
-    0 where interpolation finds every cell, about 1 where it finds no more than the mean.
+    0 if interpolation gives the dense map, about 1 if it gives only the map's mean.
     """
     shared = overlap(dense, plain)
     (i, j), (h, w) = shared.starts, shared.shape
@@ -79,14 +79,14 @@ def main(
     size: int = 96,
     repeats: int = 3,
 ) -> None:
-    """What f² shifted copies cost, against one run and bilinear upsampling.
+    """The cost of f² shifted copies, compared with one run and bilinear upsampling.
 
     Args:
         image: a photograph.
         weights: SqueezeNet's (weights/README.md).
         out: folder for the plot.
         size: the photograph is resized to this many rows and columns.
-        repeats: timed runs of each program; medians are shown.
+        repeats: timed runs of each program, whose median is shown.
     """
     trunk, variables, pixels = trunk_and_image(weights, image, size)
     print("map     stride  copies  time x  memory x  error of bilinear upsampling")

@@ -1,10 +1,10 @@
 """Three stages, each with one more skip, or all skips at once in as many steps.
 
-Source: FCN papers, section 4.3 (32s, 16s and 8s one after the other, the learning rate divided by
-100 for each) and TPAMI 2017, section 4.3 (all at once, each skip's features multiplied by a
-constant that makes their mean size alike); rows FCN-8s and FCN-8s-at-once of TPAMI table 3, VGG16
-on VOC. Here the strides are SqueezeNet's 16, 8 and 4, and the rate falls by ten each time, since a
-hundredth would move nothing in so few steps.
+Source: FCN papers, section 4.3 (32s, then 16s, then 8s; the learning rate is divided by 100 each
+time) and TPAMI 2017, section 4.3 (all at once; a constant per skip gives its features the same mean
+size); rows FCN-8s and FCN-8s-at-once of TPAMI table 3, VGG16 on VOC. Here the strides are
+SqueezeNet's 16, 8 and 4. The rate is divided by 10 each time, because a hundredth would have no
+effect in so few steps.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.studies import command
-from experiments.studies.curves import convergence_table, save_curves, scores_table
+from experiments.studies.curves import convergence_table, mean_iu, save_curves, scores_table
 from experiments.studies.learning import Variant, batches_of, train
 from experiments.studies.setting import Setting
 from fcn_jax.nets.fcn import FCN
@@ -39,14 +39,14 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Setting):
-    """Strides 16, 8 and 4 one after the other, or at once, on the same images.
+    """Strides 16, 8 and 4 in stages, or all at once, on the same images.
 
     Attributes:
-        steps: updates of each stage; at once takes as many as all three.
+        steps: updates of each stage; training at once takes as many as all three stages.
         batch_size: images per update.
-        learning_rate: of the first stage, and of at once.
-        drop: the rate is divided by this at each later stage.
-        points: how often both are scored in the length of one stage.
+        learning_rate: of the first stage, and of training at once.
+        drop: divides the rate at each later stage.
+        points: how often both are scored during the steps of one stage.
     """
 
     steps: int = 80
@@ -57,9 +57,9 @@ class Options(Setting):
 
 
 def scales(recipe: Recipe, skips: tuple[str, ...], weights: Path | None) -> tuple[float, ...]:
-    """Factors that make each skip's features as large as the deepest map's, in the mean.
+    """Factors that give each skip's features the mean size of the deepest map's.
 
-    Mean absolute values over the recipe's first batch, before training.
+    The size is the mean absolute value over the recipe's first batch, before training.
     """
     start = starting_point(recipe, Path("runs/studies"), weights)
     batch = batches_of(recipe)[0][0]
@@ -70,19 +70,19 @@ def scales(recipe: Recipe, skips: tuple[str, ...], weights: Path | None) -> tupl
     image = image.replace(ring=getattr(trunk, "ring", 0))
 
     @jax.jit
-    def sizes_of(variables: Any, image: FeatureMap) -> tuple[Any, Any]:
+    def means(variables: Any, image: FeatureMap) -> tuple[Any, Any]:
         maps = trunk.apply(variables, image, train=False)
         mean = {name: jnp.abs(x.values).mean() for name, x in maps.items()}
         return [mean[name] for name in skips], mean[next(reversed(maps))]
 
-    found, deepest = sizes_of({"params": start.variables["params"]["trunk"]}, image)
-    return tuple(float(deepest / size) for size in found)
+    of_skips, deepest = means({"params": start.variables["params"]["trunk"]}, image)
+    return tuple(float(deepest / mean) for mean in of_skips)
 
 
 def variants(
     recipe: Recipe, skips: tuple[str, ...], skip_scales: tuple[float, ...], drop: float
 ) -> dict[str, Variant]:
-    """The recipe's own steps for each stage, and their sum at once."""
+    """Each stage takes the recipe's steps; training at once takes their sum."""
 
     def stage(number: int) -> Recipe:
         optimizer = recipe.optimizer
@@ -120,16 +120,11 @@ def main(options: Options) -> None:
     print(f"features at once: {named} (published: pool4 x 0.01, pool3 x 0.0001)")
     made = variants(recipe, SKIPS, skip_scales, options.drop)
     stages = len(SKIPS) + 1
-    points = options.points * stages  # so that the end of every stage is one
+    points = options.points * stages  # a multiple, so that every stage ends at a point
     curves = train(made, turns=options.steps * stages, points=points, weights=options.weights)
-
-    def mean_iu(point):
-        return 100 * point.scores.mean_iu
-
     rich.print(scores_table(curves, options.where, PUBLISHED))
     rich.print(convergence_table(curves, "mean IU, per cent", mean_iu, digits=1))
-    for path in save_curves(options.out, "staged_or_at_once", "mean IU, %", curves, mean_iu):
-        print(path)
+    save_curves(options.out, "staged_or_at_once", "mean IU, %", curves, mean_iu)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,4 @@
-"""The commands of `python -m fcn_jax`, each a function whose arguments are its options."""
+"""The commands of `python -m fcn_jax`: function NAME of module NAME; its arguments are the options.
+
+What would slow `--help` down is imported inside the functions.
+"""

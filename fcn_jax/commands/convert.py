@@ -5,6 +5,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from fcn_jax.commands.options import check_target
+
 
 def convert(
     kind: Positional[Literal["caffe", "caffe_npz", "pytorch_fcn", "torchvision"]],
@@ -14,23 +16,24 @@ def convert(
     net: str | None = None,
     mean: tuple[float, float, float] | None = None,
 ) -> None:
-    """Turn other people's weights into ours (.safetensors).
+    """Convert weights of other frameworks to ours (.safetensors).
 
     Args:
-        kind: what made the source file.
-        source: the file, e.g. fcn8s-heavy-pascal.caffemodel, vgg16-397923af.pth.
+        kind: what wrote the source file.
+        source: the file, e.g. fcn8s-heavy-pascal.caffemodel. A hash in its name, as in
+            vgg16-397923af.pth, must be that of the file.
         target: the file to write, e.g. weights/vgg16.safetensors.
-        net: recipe whose net a file of a whole FCN is for, e.g. experiments.voc_fcn8s; classifiers
-            need none.
+        net: recipe whose net the file of a complete FCN is for, e.g. experiments.voc_fcn8s;
+            classifiers need none.
         mean: of blue, green and red, 0..255, that the net's first layer expects. [the recipe's, or
             VOC's]
     """
     from fcn_jax.preprocessing import Preprocessing
     from fcn_jax.runs.lookup import recipe_named, recipe_preprocessing
     from fcn_jax.runs.messages import messages
-    from fcn_jax.weights.foreign.kinds import convert
+    from fcn_jax.weights.foreign.convert import convert
 
-    with messages(False):
+    with messages(debug=False):
         model = recipe_named(net).model if net else None
         preprocessing = recipe_preprocessing(net) if net else None
         check_target(source, target)
@@ -39,9 +42,3 @@ def convert(
                 raise ValueError(f"--mean: expected three numbers in 0..255, found {mean}")
             preprocessing = Preprocessing(channels="BGR", mean=mean)
         print(convert(kind, source, target, model, preprocessing))
-
-
-def check_target(source: Path, target: Path) -> None:
-    """Raises ValueError where the result would replace what it is made from."""
-    if source.resolve() == target.resolve():
-        raise ValueError(f"{target}: expected another file than the source, which it would replace")

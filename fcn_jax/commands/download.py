@@ -13,17 +13,17 @@ def download(
     /,
     data: Path = Path("data"),
 ) -> None:
-    """Fetch a data set and lay it out for the recipes; the same command goes on if interrupted.
+    """Download a data set and lay it out for the recipes; run again to resume.
 
     Args:
-        name: the data set, or all of them (more than 13 GB, archives and all).
+        name: the data set, or all of them (more than 13 GB with their archives).
         data: folder for the data sets.
     """
     from fcn_jax.prepare.download.install import install
     from fcn_jax.prepare.download.table import SETS
     from fcn_jax.runs.messages import messages
 
-    with messages(False):
+    with messages(debug=False):
         for data_set in SETS:
             if name in (data_set.name, "all"):
                 install(data_set, data)

@@ -1,5 +1,6 @@
 """`python -m fcn_jax evaluate`."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,22 +22,20 @@ def evaluate(
 
     Args:
         run: the run's folder.
-        data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
+        data: folder with the data sets; or tfds:NAME, a data set of TFDS to use instead.
         split: another split than the run's validation split.
         step: a checkpoint; the best one by default.
-        absent: classes that the mean IU leaves out: as the recipe says, those in neither truth nor
+        absent: classes that the mean IU leaves out: as in the recipe, those in neither truth nor
             prediction, or those not in the truth.
         batch_size: images at a time; changes no score.
     """
-    import dataclasses
-
     from rich.console import Console
 
     from fcn_jax.data.check import check_labels
     from fcn_jax.data.location import located, of_tfds
-    from fcn_jax.data.named import each
+    from fcn_jax.data.named import zip_named
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.metrics import Absent, Scores
+    from fcn_jax.metrics import Absent
     from fcn_jax.report.tables import class_table, metrics_table
     from fcn_jax.runs.lookup import load_recipe
     from fcn_jax.runs.messages import messages
@@ -44,7 +43,7 @@ def evaluate(
     from fcn_jax.runs.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
 
-    with messages(False):
+    with messages(debug=False):
         use_compile_cache()
         recipe = load_recipe(RunFolder(run).described())
         if absent != "recipe":
@@ -61,24 +60,18 @@ def evaluate(
         with bar("batches") as progress:
             scores = evaluate_on(recipe, source, variables, preprocessing, progress=progress)
         console = Console()
-
-        def show(name: str, scores: Scores, names: tuple[str, ...], pixels: Any) -> None:
-            console.print(class_table(scores, names, pixels[:-1]))
-            title = f"{split_name(source)} {name}".strip()
-            console.print(metrics_table({title: scores}))
-            print(scores)
-
-        each(show, scores, source.class_names, checked.pixels)
+        for name, found, classes, pixels in zip_named(scores, source.class_names, checked.pixels):
+            console.print(class_table(found, classes, pixels[:-1]))
+            console.print(metrics_table({f"{split_name(source)} {name}".strip(): found}))
+            print(found)
 
 
 def of_split(source: Any, split: str) -> Any:
-    """Another split of a data set: of `Folders` all of a list, not the tenth that was held out.
+    """Another split of a data set: of `Folders` a complete list, not the tenth held out.
 
     Raises:
         ValueError: the data set has no splits.
     """
-    import dataclasses
-
     from fcn_jax.data.folders import Folders
 
     if not hasattr(source, "split"):

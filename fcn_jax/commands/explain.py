@@ -1,13 +1,14 @@
 """`python -m fcn_jax explain`."""
 
-import re
 import sys
 
 from tyro.conf import Positional
 
+from fcn_jax.commands.options import parse_size
+
 
 def explain(recipe: Positional[str], /, size: str = "500x500") -> None:
-    """Show a net layer by layer: kernel, stride, padding, output, grid, receptive field, cost.
+    """Show a net's layers: kernel, stride, padding, output, grid, receptive field, cost.
 
     Args:
         recipe: module of a recipe, e.g. experiments.voc_fcn8s.
@@ -19,11 +20,8 @@ def explain(recipe: Positional[str], /, size: str = "500x500") -> None:
     from fcn_jax.runs.lookup import recipe_named
     from fcn_jax.runs.messages import messages
 
-    with messages(False):
-        parsed = re.fullmatch(r"(\d+)x(\d+)", size)
-        if not parsed or not all(int(n) for n in parsed.groups()):
-            raise ValueError(f"--size must be ROWSxCOLUMNS, such as 375x500; found {size!r}")
-        net = recipe_named(recipe).model
-        rows = explain(net, int(parsed[1]), int(parsed[2]))
+    with messages(debug=False):
+        rows, columns = parse_size(size)
+        layers = explain(recipe_named(recipe).model, rows, columns)
         width = None if sys.stdout.isatty() else 120
-        Console(width=width).print(explain_table(rows))
+        Console(width=width).print(explain_table(layers))

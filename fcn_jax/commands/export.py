@@ -4,14 +4,14 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from fcn_jax.commands.convert import check_target
+from fcn_jax.commands.options import check_target
 
 
 def export(source: Positional[Path], target: Positional[Path], /, step: int | None = None) -> None:
     """Write our parameters under Caffe's names, as arrays or for PyTorch.
 
     Args:
-        source: a run's folder, or weights of ours (.safetensors).
+        source: a run's folder, or a weights file of ours (.safetensors).
         target: the file to write: OUT.npz (LAYER/w, LAYER/b) or OUT.safetensors (a state dict).
         step: a checkpoint of the run; the best one by default.
     """
@@ -21,12 +21,12 @@ def export(source: Positional[Path], target: Positional[Path], /, step: int | No
     from fcn_jax.training.run_folder import RunFolder
     from fcn_jax.weights.foreign.export import export
 
-    with messages(False):
+    with messages(debug=False):
         net = None
         check_target(source, target)
         if source.suffix == ".safetensors":
             if step is not None:
-                raise ValueError(f"--step {step}: {source} is a file of weights, without steps")
+                raise ValueError(f"--step {step}: {source} has no steps; leave the option out")
             variables, preprocessing = read_variables(source)
         else:
             net = load_recipe(RunFolder(source).described()).model

@@ -7,7 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 
-def hha_command(
+def hha(
     depth: Positional[tuple[Path, ...]],
     /,
     out: Path = Path("hha"),
@@ -23,23 +23,22 @@ def hha_command(
         depth: 16-bit depth PNGs, or folders of them.
         out: folder for the results.
         unit: metres in one step of the stored depth; 0.001 is millimetres.
-        raw: folder of the unfilled depth under the same names, where DEPTH is filled: what is 0
-            there has no part in the normals.
+        raw: if DEPTH is filled: folder of the unfilled depth under the same names. Its pixels of 0
+            are not used for the normals.
         camera: fx fy cx cy in pixels, the first pixel's centre at 0; NYUDv2's by default, for
             480x640 and for 425x560.
         workers: processes; as many as the machine has cores by default.
-        overwrite: make every file anew, whatever is there.
+        overwrite: make every file again, even if it exists.
     """
     from fcn_jax.prepare.hha import Camera, write_hha
     from fcn_jax.runs.messages import messages
 
-    with messages(False):
+    with messages(debug=False):
+        names = ("fx", "fy", "cx", "cy")
         written = write_hha(
             depth,
             out,
-            camera=None
-            if camera is None
-            else Camera(**dict(zip(("fx", "fy", "cx", "cy"), camera, strict=True))),
+            camera=Camera(**dict(zip(names, camera, strict=True))) if camera else None,
             unit=unit,
             raw=raw,
             overwrite=overwrite,

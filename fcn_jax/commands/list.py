@@ -3,20 +3,22 @@
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tyro.conf import Positional
 
+SCORES = ("pixel accuracy", "mean accuracy", "mean IU", "f.w. IU")
+
 
 class Row(NamedTuple):
-    """What a recipe's docstring says of it.
+    """What the docstring of a recipe says about it.
 
     Attributes:
         recipe: module, e.g. experiments.voc_fcn8s.
         title: first line.
-        published: pixel accuracy, mean accuracy, mean IU and f.w. IU in percent; "" where there is
-            none.
+        published: each of `SCORES` in percent, or "".
         ours: mean IU of our own run in percent, or "".
     """
 
@@ -26,37 +28,29 @@ class Row(NamedTuple):
     ours: str
 
 
-SCORES = ("pixel accuracy", "mean accuracy", "mean IU", "f.w. IU")
-
-
-def rows(folder: Path) -> list[Row]:
+def rows(folder: Path) -> Iterator[Row]:
     """A row for every recipe in a folder, read from the docstrings; nothing is imported."""
-    found = []
     for path in sorted(folder.glob("*.py")):
         text = path.read_text()
-        document = ast.get_docstring(ast.parse(text)) or ""
         if not re.search(r"^RECIPE = ", text, re.MULTILINE):
             continue
-        paragraphs = " ".join(document.split())
-        published = re.search(r"Published.*?(?= Ours:)", paragraphs)
-        ours = re.search(r"Ours:.*", paragraphs)
-        found.append(
-            Row(
-                f"{folder.name}.{path.stem}",
-                document.split("\n")[0].rstrip("."),
-                tuple(_number(name, published) for name in SCORES),
-                _number("mean IU", ours),
-            )
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        words = " ".join(docstring.split())
+        published = re.search(r"Published.*?(?= Ours:)", words)
+        yield Row(
+            f"{folder.name}.{path.stem}",
+            docstring.split("\n")[0].rstrip("."),
+            tuple(_number(score, published) for score in SCORES),
+            _number("mean IU", re.search(r"Ours:.*", words)),
         )
-    return found
 
 
-def _number(name: str, text: re.Match | None) -> str:
-    found = re.search(rf"{re.escape(name)} (\d+\.\d)", text[0]) if text else None
+def _number(score: str, text: re.Match | None) -> str:
+    found = re.search(rf"{re.escape(score)} (\d+\.\d)", text[0]) if text else None
     return found[1] if found else ""
 
 
-def list_recipes(folder: Positional[Path] = Path("experiments"), /) -> None:
+def list(folder: Positional[Path] = Path("experiments"), /) -> None:
     """List the recipes of a folder with the scores that their sources published.
 
     Args:
@@ -67,14 +61,14 @@ def list_recipes(folder: Positional[Path] = Path("experiments"), /) -> None:
 
     from fcn_jax.runs.messages import messages
 
-    with messages(False):
+    with messages(debug=False):
         if not folder.is_dir():
             raise ValueError(
-                f"{folder}: no such folder; run from the folder that holds experiments/, or name it"
+                f"{folder}: there is no such folder; name the folder with the recipes, or start"
+                " the command beside experiments/"
             )
-        table = Table(
-            title="published scores in percent, and our own mean IU", title_justify="left"
-        )
+        title = "published scores in percent, and our own mean IU"
+        table = Table(title=title, title_justify="left")
         table.add_column("recipe", no_wrap=True)
         table.add_column("what")
         for name in ("pixel acc", "mean acc", "mean IU", "f.w. IU", "ours"):

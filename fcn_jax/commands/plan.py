@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from fcn_jax.commands.options import parse_size
+
 
 def plan(
     recipe: Positional[str],
@@ -18,7 +20,7 @@ def plan(
     uniform: bool = False,
     slices: bool = False,
 ) -> None:
-    """Compile a recipe's train step for chips that need not be there, and say what it takes.
+    """Compile a recipe's train step without the hardware, and show what it needs.
 
     Args:
         recipe: module of a recipe, e.g. experiments.voc_fcn8s.
@@ -30,47 +32,40 @@ def plan(
         rematerialise: compute activations again in the backward pass instead of keeping them.
         shard_optimizer: spread the optimizer's state over the chips for images.
         uniform: every image fills the canvas; otherwise each has its own size, and masks.
-        slices: also compute what every other slice of the generation takes at as many images on a
+        slices: also compute what every other slice of the generation needs at as many images on a
             chip.
     """
     from fcn_jax.runs.messages import messages
 
-    with messages(False):
+    with messages(debug=False):
         if topology not in ("local", "gpu"):
             import jax
 
-            jax.config.update("jax_platforms", "cpu")  # a TPU is described, and not taken
+            jax.config.update("jax_platforms", "cpu")  # a TPU is only described
         import jax.numpy as jnp
 
+        from fcn_jax.planning.slices import find_slice
+
+        place = find_slice(topology)
         fields = {
             "shard_optimizer": shard_optimizer,
             "rematerialise": rematerialise,
             "uniform": uniform,
         }
-        computed_in = dtype and jnp.dtype(dtype).type
-        _plan(recipe, topology, batch, parse_size(size), mesh, computed_in, fields, slices)
+        step = make_step(recipe, place, batch, parse_size(size), mesh, **fields)
+        step = step.with_dtype(dtype and jnp.dtype(dtype).type)
+        if slices and not (place.chip and step.space == 1 and step.data > 1):
+            raise ValueError("--slices needs a TPU slice of several chips, and no space in --mesh")
+        print(f"{recipe}: compiling for {topology}; a large net takes minutes", flush=True)
+        print_plan(step, place, slices=slices)
 
 
-def _plan(
-    name: str,
-    topology: str,
-    batch: int | None,
-    size: tuple[int, int],
-    mesh: str,
-    dtype: Any,
-    fields: dict[str, Any],
-    slices: bool,
-) -> None:
+def print_plan(step: Any, place: Any, *, slices: bool) -> None:
+    """Prints what a step needs on a slice and, with `slices`, on others; or how to make it fit."""
     from fcn_jax.planning.program import compile_step
     from fcn_jax.planning.report import remedies_report, report, slices_report
     from fcn_jax.planning.search import fits, remedies
-    from fcn_jax.planning.slices import find_slice
 
-    place = find_slice(topology)
-    step = make_step(name, place, batch, size, mesh, **fields).with_dtype(dtype)
-    if slices and not (place.chip and step.space == 1 and step.data > 1):
-        raise ValueError("--slices needs a TPU slice of several chips, and a mesh without space")
-    print(f"{name}: compiling for {topology}; a large net takes minutes", flush=True)
     program = compile_step(step, place)
     print(report(step, place, program), flush=True)
     if not fits(program, place):
@@ -89,7 +84,7 @@ def make_step(
         place: the slice (`fcn_jax.planning.slices.Slice`).
         batch: images per pass; None for the recipe's.
         size: rows and columns of the canvas.
-        mesh: as in `data=4,space=2`; empty for all chips along `data` that the batch can use.
+        mesh: such as `data=4,space=2`; empty for all chips along `data` that the batch can use.
         **fields: others of `fcn_jax.planning.program.Step`.
 
     Raises:
@@ -112,17 +107,3 @@ def make_step(
         space=made.shape["space"],
         **fields,
     )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`375x500` as rows and columns.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    import re
-
-    parsed = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not parsed:
-        raise ValueError(f"--size must be ROWSxCOLUMNS, such as 375x500; found {text!r}")
-    return int(parsed[1]), int(parsed[2])

@@ -3,9 +3,8 @@
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
 from tyro.conf import Positional
 
 from fcn_jax.commands.progress import bar
@@ -15,7 +14,7 @@ def predict(
     run: Positional[Path],
     images: Positional[tuple[Path, ...]],
     /,
-    out: Annotated[Path, tyro.conf.arg(help="folder for the results")] = Path("predictions"),
+    out: Path = Path("predictions"),
     step: int | None = None,
     tile: int | Literal["auto"] | None = None,
 ) -> None:
@@ -26,8 +25,8 @@ def predict(
         images: images, or folders of them.
         out: folder for the results.
         step: a checkpoint; the best one by default.
-        tile: label images larger than memory by tiles of that many pixels to a side, or as large
-            as memory allows; the labels are the same, and no overlays are written.
+        tile: label images larger than memory in tiles of that many pixels to a side, or auto, as
+            large as memory allows; the labels are the same, and no overlays are written.
     """
     from fcn_jax.devices.compiling import use_compile_cache
     from fcn_jax.inference.folder import predict_files, predict_large_files
@@ -40,15 +39,15 @@ def predict(
     from fcn_jax.runs.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
 
-    with messages(False):
+    with messages(debug=False):
         use_compile_cache()
         recipe = load_recipe(RunFolder(run).described())
         if not images:
             raise ValueError("name at least one image, or a folder of images")
         if inputs := dict(getattr(recipe.model, "inputs", ())):
             raise ValueError(
-                f"{run} takes several inputs ({', '.join(inputs)}), and files of one "
-                "image each are no match for it; use fcn_jax.inference.predictor.Predictor"
+                f"{run} takes several inputs ({', '.join(inputs)}), and this command reads one"
+                " image each; use fcn_jax.inference.predictor.Predictor"
             )
         palette = class_palette(recipe.train_set.num_classes)
         variables, preprocessing = run_variables(run, step)

@@ -1,4 +1,4 @@
-"""The bar of a command that takes a while."""
+"""The progress bar of a command that takes a while."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, in a terminal; yields what takes the amounts done and in all."""
+    """A bar on standard error, in a terminal; call the result with the numbers done and in all."""
     from rich.console import Console
     from rich.progress import Progress
 

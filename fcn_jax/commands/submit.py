@@ -39,14 +39,14 @@ def submit(
     from fcn_jax.runs.start import run_variables
     from fcn_jax.training.run_folder import RunFolder
 
-    with messages(False):
+    with messages(debug=False):
         use_compile_cache()
         recipe = load_recipe(RunFolder(run).described())
-        source = VOC(year=year, split="val").at(data)  # its folder; test images have no labels
+        source = VOC(year=year, split="val").at(data)  # for its folder; the test set has no labels
         if recipe.train_set.class_names != source.class_names:
             raise ValueError(
-                f"{run} learned {recipe.train_set.num_classes} classes that are not VOC's "
-                f"{source.num_classes}; its labels mean something else to the server"
+                f"{run} learned {recipe.train_set.num_classes} classes that are not VOC's"
+                f" {source.num_classes}; the server would misread its labels. Use a run on VOC."
             )
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         variables, preprocessing = run_variables(run, step)

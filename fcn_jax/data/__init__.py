@@ -1,11 +1,12 @@
-"""Data sets and the input pipeline (no jax in here)."""
+"""Data sets and the input pipeline. Nothing here imports jax."""
 
-from fcn_jax.data.batching import Batches, EvaluationBatches, evaluation_batches, read_ahead
+from fcn_jax.data.batching import Batches, EvaluationBatches, evaluation_batches
 from fcn_jax.data.canvases import choose_canvases
 from fcn_jax.data.check import Checked, check_labels
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
+from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.data.readers import DataError
 from fcn_jax.data.sift_flow import SIFTFlow
 from fcn_jax.data.source import Example, FileSource, Source

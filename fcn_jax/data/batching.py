@@ -6,7 +6,7 @@ is a dict of arrays on one canvas of H x W pixels:
 - `image`: uint8 (b, H, W, 3), RGB, 0 to 255; 0 outside the image's own size;
 - `label`: uint8 (b, H, W), the class index; 255 = ignored, and outside the image's own size;
 - `size`: int32 (b, 2), each image's own rows and columns, from the top left corner;
-- `index`: int32 (b,), in evaluation only: the example's number, -1 where there is none.
+- `index`: int32 (b,), in evaluation only: the example's number, -1 in rows without an example.
 
 Where a source has several inputs or labels, `image` or `label` is a dict of such arrays by name;
 depth is uint16 (b, H, W, 1).
@@ -16,44 +16,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Generator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int32
 
-from fcn_jax.data.canvases import (
-    Batch,
-    Canvases,
-    canvas_for,
-    collate,
-    covering_size,
-    empty_like,
-    own_rows,
-)
-from fcn_jax.data.canvases import choose_canvases as choose_canvases
+from fcn_jax.arithmetic import ceil_div
+from fcn_jax.data.canvases import Canvases, canvas_for
+from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.readers import DataError
 from fcn_jax.data.source import Example, Source
 from fcn_jax.data.transforms import Augment, Plan
+from fcn_jax.labels import IGNORE
+
+Batch = dict[str, Any]  # of arrays, and of dicts of arrays by name
 
 _EXAMPLE, _EPOCH = 0, 1  # separate random streams
 
 
 @runtime_checkable
 class Numbered(Protocol):
-    """Anything whose batches are had by number."""
+    """Anything that gives batches by number."""
 
     def __getitem__(self, n: int, /) -> Batch:
         """Batch `n`."""
         ...
-
-
-def _rng(seed: int, stream: int, number: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, number))))
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    return _rng(seed, _EPOCH, epoch).permutation(length)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +52,8 @@ class Batches:
       batch_size: Examples per batch, over all processes.
       seed: Decides order and augmentation; >= 0.
       with_replacement: True: every example is drawn from the whole set, as the reference
-        implementation does. False: shuffled epochs; batches run on across their borders, so each
-        example comes once per epoch and none is dropped.
+        implementation does. False: shuffled epochs; a batch may span two of them, so each example
+        comes once per epoch and none is dropped.
       canvases: The sizes a batch may have, see `choose_canvases`; a batch takes the smallest that
         covers it. None: each batch is as large as its largest image needs.
       augment: What is done to each example.
@@ -91,7 +78,7 @@ class Batches:
     )
 
     def __post_init__(self) -> None:
-        own_rows(self.batch_size, self.part)
+        _own_rows(self.batch_size, self.part)  # refuses a part that does not fit
         if self.seed < 0:
             raise DataError(f"Batches: expected seed >= 0, got {self.seed}.")
         inputs = getattr(self.source, "inputs", ("color",))
@@ -102,20 +89,20 @@ class Batches:
             )
 
     def plan(self, n: int) -> list[tuple[int, Plan | None]]:
-        """Example number and geometry of every row of batch `n`, nothing decoded."""
+        """Example number and geometry of every row of batch `n`; decodes nothing."""
         return [self._row(n, row) for row in range(self.batch_size)]
 
     def __getitem__(self, n: int) -> Batch:
         if n < 0:
             raise IndexError(f"Batches are numbered from 0, got {n}.")
-        own = own_rows(self.batch_size, self.part)
+        own = _own_rows(self.batch_size, self.part)
         if self.canvases is not None and len(self.canvases) == 1:
             rows = [self._row(n, row) for row in own]
-            canvas = self.canvases[0]  # no need to know the other processes' sizes
+            canvas = self.canvases[0]  # the other processes' sizes do not matter
         else:
             everything = self.plan(n)
             sizes = [self._size(i) if plan is None else plan.size for i, plan in everything]
-            canvas = canvas_for(covering_size(sizes), self.canvases)
+            canvas = canvas_for(sizes, self.canvases)
             rows = [everything[row] for row in own]
         return collate([self._load(i, plan) for i, plan in rows], canvas)
 
@@ -143,10 +130,16 @@ class Batches:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationBatches:
-    """Every example exactly once, in a fixed order that keeps like sizes together.
+    """Batches that hold every example exactly once, in a fixed order: similar sizes together.
 
-    The last batch is filled up with empty rows: label 255 everywhere, size (1, 1), index -1.
-    Made by `evaluation_batches`.
+    The last batch is filled up with empty rows: label 255 everywhere, size (1, 1), index -1. Every
+    batch has the additional key `index`.
+
+    Attributes:
+      source, batch_size, canvases, part: As for `Batches`.
+
+    Raises:
+      DataError: `batch_size` is not a multiple of p; on access, as for `Batches`.
     """
 
     source: Source
@@ -156,7 +149,7 @@ class EvaluationBatches:
     part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        own_rows(self.batch_size, self.part)
+        _own_rows(self.batch_size, self.part)  # refuses a part that does not fit
 
     @functools.cached_property
     def _sizes(self) -> list[tuple[int, int]]:
@@ -164,99 +157,105 @@ class EvaluationBatches:
 
     @functools.cached_property
     def _empty(self) -> Example:
-        return empty_like(self.source[self._order[-1]])
+        return _empty_like(self.source[self._order[-1]])
 
     @functools.cached_property
     def _order(self) -> list[int]:
         def key(i: int) -> tuple[int, ...]:
             size = self._sizes[i]
-            h, w = canvas_for(size, self.canvases)
+            h, w = canvas_for([size], self.canvases)
             return (h * w, h, w, *size, i)
 
         return sorted(range(len(self.source)), key=key)
 
     def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
+        return ceil_div(len(self.source), self.batch_size)
 
     def __getitem__(self, n: int) -> Batch:
         if not 0 <= n < len(self):
             raise IndexError(f"there are {len(self)} batches, got number {n}.")
         whole: list[int] = self._order[n * self.batch_size : (n + 1) * self.batch_size]
-        canvas = canvas_for(covering_size([self._sizes[i] for i in whole]), self.canvases)
+        canvas = canvas_for([self._sizes[i] for i in whole], self.canvases)
         whole = whole + [-1] * (self.batch_size - len(whole))
-        own = [whole[row] for row in own_rows(self.batch_size, self.part)]
+        own = [whole[row] for row in _own_rows(self.batch_size, self.part)]
         batch = collate([self._empty if i < 0 else self.source[i] for i in own], canvas)
         return batch | {"index": np.array(own, np.int32)}
 
 
-def evaluation_batches(
-    source: Source,
-    *,
-    batch_size: int,
-    canvases: Canvases | None = None,
-    part: tuple[int, int] = (0, 1),
-) -> EvaluationBatches:
-    """Batches that hold every example of `source` exactly once.
+evaluation_batches = EvaluationBatches
+"""Another name of `EvaluationBatches`."""
 
-    Args:
-      source: Where the examples come from.
-      batch_size: Examples per batch, over all processes.
-      canvases: The sizes a batch may have; None: each batch is as large as its images need.
-      part: (i, p): load rows i of p of each batch, for process i of p.
+
+def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
+    """Puts examples into the top left corners of equal canvases.
 
     Returns:
-      Batches by number, with `len`; every one has the additional key `index`.
+      `image` uint8 (b, H, W, 3), 0 outside each image; `label` uint8 (b, H, W), 255 = ignored and
+      outside; `size` int32 (b, 2), each image's own rows and columns. Of several inputs or labels,
+      dicts of such arrays by name, each with its own channels and dtype.
 
     Raises:
-      DataError: `batch_size` is not a multiple of p; on access, as for `Batches`.
+      DataError: An example is larger than the canvas, or they differ in inputs or labels.
     """
-    return EvaluationBatches(source, batch_size=batch_size, canvases=canvases, part=part)
+    sizes: Int32[np.ndarray, "b 2"] = np.zeros((len(examples), 2), np.int32)
+    for row, example in enumerate(examples):
+        h, w = primary(example.label).shape
+        sizes[row] = h, w
+        if h > canvas[0] or w > canvas[1]:
+            raise DataError(
+                f"{example.name}: {h} rows and {w} columns do not fit on the canvas {canvas}. "
+                "Choose canvases from this data set's sizes: choose_canvases."
+            )
+
+    def stack_by_name(values: list[Any], fill: int) -> Any:
+        named = {name: _stack(arrays, sizes, canvas, fill) for name, *arrays in zip_named(*values)}
+        return as_plain(named)
+
+    return {
+        "image": stack_by_name([example.image for example in examples], fill=0),
+        "label": stack_by_name([example.label for example in examples], fill=IGNORE),
+        "size": sizes,
+    }
 
 
-class _Span:
-    """Batches start .. stop - 1 as the sequence Grain wants."""
-
-    def __init__(self, batches: Numbered, start: int, stop: int):
-        self._batches, self._start, self._stop = batches, start, stop
-
-    def __len__(self) -> int:
-        return self._stop - self._start
-
-    def __getitem__(self, i: int) -> Batch:
-        return self._batches[self._start + int(i)]
+def _stack(
+    arrays: list[np.ndarray], sizes: Int32[np.ndarray, "b 2"], canvas: tuple[int, int], fill: int
+) -> np.ndarray:
+    out = np.full((len(arrays), *canvas, *arrays[0].shape[2:]), fill, arrays[0].dtype)
+    for row, (array, (h, w)) in enumerate(zip(arrays, sizes, strict=True)):
+        out[row, :h, :w] = array
+    return out
 
 
-def read_ahead(
-    batches: Numbered, start: int, stop: int, *, threads: int = 8, ahead: int = 8
-) -> Generator[Batch, None, None]:
-    """Batches start .. stop - 1 in order, read by threads while earlier ones are used.
+def _empty_like(example: Example) -> Example:
+    """One pixel without a label, in arrays like those of `example`."""
+    image = {
+        name: np.zeros((1, 1, *array.shape[2:]), array.dtype)
+        for name, array in zip_named(example.image)
+    }
+    label = {name: np.full((1, 1), IGNORE, array.dtype) for name, array in zip_named(example.label)}
+    return Example(as_plain(image), as_plain(label), "(empty)")
 
-    Args:
-      batches: `Batches` or `EvaluationBatches`.
-      start: First batch.
-      stop: One past the last batch.
-      threads: Reading threads; 0 reads each batch when it is asked for.
-      ahead: How many batches may be ready or in the making; no more threads than this run.
 
-    Yields:
-      The batches. Closing the iterator stops the threads.
+def _rng(seed: int, stream: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, number))))
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return _rng(seed, _EPOCH, epoch).permutation(length)
+
+
+def _own_rows(batch_size: int, part: tuple[int, int]) -> range:
+    """The rows of a batch that process i of p loads, `part` being (i, p).
 
     Raises:
-      DataError: As raised while reading; the message names the file.
+      DataError: The batch cannot be split evenly.
     """
-    if threads < 0 or ahead < 1:
-        raise DataError(f"read_ahead: expected threads >= 0, ahead >= 1, got {threads}, {ahead}.")
-    if start >= stop:
-        return
-    span = _Span(batches, start, stop)
-    if threads == 0:
-        yield from (span[i] for i in range(len(span)))
-        return
-    import grain
-
-    options = grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead)
-    iterator = iter(grain.MapDataset.source(span).to_iter_dataset(options))  # pyright: ignore
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+    i, p = part
+    if not 0 <= i < p or batch_size < 1 or batch_size % p:
+        raise DataError(
+            f"expected a batch size that is a multiple of the number of processes and part = "
+            f"(process, processes); got batch_size {batch_size}, part {part}."
+        )
+    return range(i * batch_size // p, (i + 1) * batch_size // p)

@@ -1,35 +1,34 @@
-"""Looking at every label before training, so that a mistake costs a minute and not a run."""
+"""Checks every label before training, so that a mistake costs a minute and not a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32, Int64, UInt8
 
 from fcn_jax.data.folders import Folders
-from fcn_jax.data.named import each, primary
-from fcn_jax.data.readers import DataError, image_size
+from fcn_jax.data.named import as_plain, zip_named
+from fcn_jax.data.readers import DataError, few, image_size
 from fcn_jax.data.source import FileSource, Source, check_same_size
 from fcn_jax.labels import IGNORE
 
-_Counts = Int64[np.ndarray, "256"] | dict[str, Int64[np.ndarray, "256"]]  # by label value
+_Counts = Int64[np.ndarray, "256"]  # pixels of each label value
 
 
 class Checked(NamedTuple):
     """What a sound data set holds.
 
     Attributes:
-      pixels: int64, pixels of each class over the whole set; the last entry counts the ignored. A
-        dict by name of several labels.
+      pixels: int64, pixels of each class over the whole set; the last entry counts the ignored. If
+        there are several labels, a dict by name.
       sizes: int32, rows and columns of each example.
       unlabelled: Names of the examples whose label (all of their labels) is 255 (ignored)
         everywhere: nothing is learned from them, which is worth a warning.
-      absent: A tuple of the classes that no pixel of this set has; of several labels a dict.
+      absent: A tuple of the classes that no pixel of this set has; of several labels, a dict.
     """
 
     pixels: Any
@@ -45,17 +44,17 @@ def check_labels(
     progress: Callable[[int, int], None] | None = None,
     decode_images: bool = False,
 ) -> Checked:
-    """Goes over all examples: files there and readable, sizes equal, every label value a class.
+    """Checks all examples: files exist and are readable, sizes equal, every label value a class.
 
     Args:
-      source: What is to be checked. Of a `FileSource`, labels are decoded and images only opened.
+      source: What is checked. Of a `FileSource`, labels are decoded and images only opened.
       threads: Reading threads.
-      progress: Called with (examples done, examples in all) now and then.
+      progress: Called with (examples done, examples in all), every 50 examples and at the end.
       decode_images: Decode the images as well, which takes several times as long and finds files
         that are cut off.
 
     Returns:
-      Pixel counts, sizes, and what is odd without being wrong.
+      Pixel counts, sizes, and what is unusual but not wrong.
 
     Raises:
       DataError: At the first example, in the source's order, that is wrong: names the file, what
@@ -64,58 +63,51 @@ def check_labels(
     n = len(source)
     if n == 0:
         raise DataError(f"{source!r}: there are no examples.")
-
-    def look(i: int) -> tuple[_Counts, tuple[int, int]]:
-        return _look(source, i, decode_images)
-
-    pixels = each(lambda *_: np.zeros(256, np.int64), source.num_classes)
+    totals = {name: np.zeros(256, np.int64) for name, _ in zip_named(source.num_classes)}
     sizes = np.zeros((n, 2), np.int32)
     unlabelled = []
     pool = ThreadPoolExecutor(max(1, threads))
     try:
-        for i, (counts, size) in enumerate(pool.map(look, range(n))):
-            pixels = each(lambda _, total, found: total + found, pixels, counts)
+        looks = pool.map(lambda i: _look(source, i, decode_images), range(n))
+        for i, (example, size, counts) in enumerate(looks):
             sizes[i] = size
-            labelled = each(lambda _, found: found[:IGNORE].any(), counts)
-            if not np.any(list(labelled.values()) if isinstance(labelled, dict) else labelled):
-                unlabelled.append(_name(source, i))
+            for name, count in counts.items():
+                totals[name] += count
+            if not any(count[:IGNORE].any() for count in counts.values()):
+                unlabelled.append(example)
             if progress is not None and ((i + 1) % 50 == 0 or i + 1 == n):
                 progress(i + 1, n)
     finally:
         pool.shutdown(cancel_futures=True)
 
-    def learnable(name: str, counts: np.ndarray, k: int) -> None:
-        where = str(getattr(source, "folder", type(source).__name__))
-        _check_learnable(f"{where}{_of(name)}", counts, k)
-
-    each(learnable, pixels, source.num_classes)
-    return Checked(
-        each(lambda _, c, k: np.append(c[:k], c[IGNORE]), pixels, source.num_classes),
-        sizes,
-        tuple(unlabelled),
-        each(lambda _, c, names: tuple(compress(names, c == 0)), pixels, source.class_names),
-    )
+    folder = getattr(source, "folder", type(source).__name__)
+    pixels, absent = {}, {}
+    for name, total, k, names in zip_named(totals, source.num_classes, source.class_names):
+        _check_learnable(f"{folder}{_of(name)}", total, k)
+        pixels[name] = np.append(total[:k], total[IGNORE])
+        absent[name] = tuple(compress(names, total == 0))
+    return Checked(as_plain(pixels), sizes, tuple(unlabelled), as_plain(absent))
 
 
 def check_apart(train_set: Source, validation_set: Source) -> None:
-    """Refuses lists of one's own that share images: they would be scored after being learned.
+    """Refuses a user's lists that share images: scores would count images that were learned.
 
     Raises:
         DataError: both are `Folders`, and an image is in both.
     """
     if isinstance(train_set, Folders) and isinstance(validation_set, Folders):
-        both = [
+        train, validation = (
             {source.image_path(name).resolve() for name in source.ids}
             for source in (train_set, validation_set)
-        ]
-        if common := sorted(both[0] & both[1]):
+        )
+        if both := sorted(train & validation):
             raise DataError(
-                f"{common[0]} is to train on and to validate on, and so are {len(common) - 1} "
-                "others; leave each in one of the two lists"
+                f"{both[0]} is in the training list and in the validation list ({len(both)} images "
+                "in all); leave each image in one of them."
             )
 
 
-def _check_learnable(where: str, counts: np.ndarray, k: int) -> None:
+def _check_learnable(where: str, counts: _Counts, k: int) -> None:
     if counts[:IGNORE].sum() == 0:
         raise DataError(f"{where}: every label is 255 (ignored) everywhere; nothing to learn.")
     if k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
@@ -125,34 +117,39 @@ def _check_learnable(where: str, counts: np.ndarray, k: int) -> None:
         )
 
 
-def _look(source: Source, i: int, decode_images: bool) -> tuple[_Counts, tuple[int, int]]:
-    """Pixels of each of the 256 values, and the size."""
-
-    def count(name: str, label: np.ndarray, where: Path | str, k: int) -> np.ndarray:
-        check_same_size(size, label.shape, where, name)
-        counts = np.bincount(label.ravel(), minlength=256)
-        values = np.flatnonzero(counts)
-        if wrong := [int(v) for v in values if k <= v < IGNORE]:
-            raise DataError(_wrong_values(wrong, values, k, f"{where}{_of(name)}"))
-        return counts
-
+def _look(
+    source: Source, i: int, decode_images: bool
+) -> tuple[str, tuple[int, int], dict[str, _Counts]]:
+    """Name and size of example `i`, and the pixels of each of the 256 values in each label."""
     if isinstance(source, FileSource):
-        name = source.ids[i]
-        files, where = source.image_path(name), source.label_path(name)
-        sizes = each(lambda _, path: image_size(path), files)
-        size, label = primary(sizes), source.label(i)
+        example = source.ids[i]
+        files = zip_named(source.image_path(example))
+        images = [(name, image_size(path), path) for name, path in files]
+        size = images[0][1]
+        labels = zip_named(source.label(i), source.label_path(example), source.num_classes)
         if decode_images:
-            source.read_input(name)
+            source.read_input(example)
     else:
-        example = source[i]
-        size, label = source.size(i), example.label
-        sizes = each(lambda _, array: array.shape[:2], example.image)
-        files, where = (
-            each(lambda *_: f"{example.name} ({source!r})", value)
-            for value in (example.image, example.label)
-        )
-    each(lambda what, s, file: check_same_size(size, s, file, what or "image"), sizes, files)
-    return each(count, label, where, source.num_classes), size
+        image, label, example = source[i]
+        size, where = source.size(i), f"{example} ({source!r})"
+        images = [(name, array.shape[:2], where) for name, array in zip_named(image)]
+        wheres = {name: where for name, _ in zip_named(label)}
+        labels = zip_named(label, wheres, source.num_classes)
+    for name, found, where in images:
+        check_same_size(size, found, where, name or "image")
+    counts = {}
+    for name, label, where, k in labels:
+        check_same_size(size, label.shape, where, name)
+        counts[name] = _count(label, k, f"{where}{_of(name)}")
+    return example, size, counts
+
+
+def _count(label: UInt8[np.ndarray, "h w"], k: int, where: str) -> _Counts:
+    counts = np.bincount(label.ravel(), minlength=256)
+    values = np.flatnonzero(counts)
+    if wrong := [int(v) for v in values if k <= v < IGNORE]:
+        raise DataError(_wrong_values(wrong, values, k, where))
+    return counts
 
 
 def _of(name: str) -> str:
@@ -161,8 +158,8 @@ def _of(name: str) -> str:
 
 def _wrong_values(wrong: list[int], values: np.ndarray, k: int, where: str) -> str:
     message = (
-        f"{where}: expected labels 0 to {k - 1}, or 255 = ignored; found {_some(wrong)} "
-        f"(all values there: {_some(values.tolist())}). "
+        f"{where}: expected labels 0 to {k - 1}, or 255 = ignored; found {few(wrong)} "
+        f"(all values there: {few(values)}). "
     )
     if wrong == [k]:
         return message + (
@@ -176,11 +173,3 @@ def _wrong_values(wrong: list[int], values: np.ndarray, k: int, where: str) -> s
     return message + (
         "Give every value its class, or make it 255 to ignore it; or correct num_classes."
     )
-
-
-def _name(source: Source, i: int) -> str:
-    return source.ids[i] if isinstance(source, FileSource) else source[i].name
-
-
-def _some(values: list[int]) -> str:
-    return ", ".join(map(str, values[:10])) + (", ..." if values[10:] else "")

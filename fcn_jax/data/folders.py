@@ -6,11 +6,8 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
-from fcn_jax.data.readers import DataError, read_index_png, read_list
-from fcn_jax.data.source import FileSource, held_out_ids
+from fcn_jax.data.readers import DataError, few, read_list
+from fcn_jax.data.source import FileSource, hold_out
 
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 _LABELS = frozenset((".png",))
@@ -18,7 +15,7 @@ _LABELS = frozenset((".png",))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Folders(FileSource):
-    """Images and labels in two folders, matched by name without its ending.
+    """Images and labels in two folders, matched by name without its suffix.
 
     `images/a/x.jpg` goes with `labels/a/x.png`. Labels are 8-bit palette or gray PNGs whose pixel
     values are the classes 0 .. num_classes - 1, or 255 = ignored.
@@ -27,15 +24,15 @@ class Folders(FileSource):
       images: The images' folder, below the data folder.
       labels: The labels' folder, below the data folder.
       num_classes: How many classes, the background included.
-      class_names: Their names; "class 0", "class 1", ... where none are given.
-      split: A list file below the data folder, one name per line; None = everything there is.
-      held_out: True = only a tenth of these, fixed by their names (the smallest SHA-256); False =
+      class_names: Their names; "class 0", "class 1", ... if not given.
+      split: A list file below the data folder, one name per line; None = all images there.
+      held_out: True = only a tenth of these, chosen by their names (the smallest SHA-256); False =
         the other nine tenths; None = all.
       root: The data folder.
 
     Raises:
       DataError: The names do not match the number of classes; or, on first use, an image has no
-        label or a label no image.
+        label or a label has no image.
     """
 
     images: str = "images"
@@ -77,52 +74,46 @@ class Folders(FileSource):
         wanted = sorted(images.keys() | labels.keys())
         if self.split is not None:
             wanted = read_list(self.folder / self.split)
-        without = {
-            f"no image in {self.folder / self.images}": [n for n in wanted if n not in images],
-            f"no label (PNG) in {self.folder / self.labels}": [
-                n for n in wanted if n not in labels
-            ],
-        }
-        problems = [
-            f"{len(names)} with {what}: {', '.join(names[:10])}{', ...' if names[10:] else ''}"
-            for what, names in without.items()
-            if names
-        ]
+        problems = []
+        for what, folder, files in (
+            ("no image", self.images, images),
+            ("no label (PNG)", self.labels, labels),
+        ):
+            if names := [name for name in wanted if name not in files]:
+                where = self.folder / folder
+                problems.append(f"{len(names)} with {what} in {where}: {few(names)}")
         if problems:
             raise DataError(
                 f"{self.folder}: images and labels do not match; {'; '.join(problems)}. Names must "
-                "be the same up to the ending; add or remove files, or list the ones to use in a "
+                "be the same up to the suffix; add or remove files, or list the ones to use in a "
                 "`split` file."
             )
         if not wanted:
             raise DataError(f"{self.folder / self.images}: no images there.")
         if self.held_out is None:
             return tuple(wanted)
-        tenth = held_out_ids(wanted, max(len(wanted) // 10, 1), self.folder)
-        return tuple(name for name in wanted if (name in tenth) == self.held_out)
+        tenth = max(len(wanted) // 10, 1)
+        return hold_out(wanted, tenth, rest=not self.held_out, where=self.folder)
 
     def image_path(self, name: str) -> Path:
-        """The image called `name`, whatever its ending."""
+        """The image called `name`, with any suffix."""
         return self._files[0][name]
 
     def label_path(self, name: str) -> Path:
         """The label called `name`."""
         return self._files[1][name]
 
-    def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
-        """The stored indices, 255 = ignored."""
-        return read_index_png(self.label_path(name))
 
-
-def _by_stem(folder: Path, endings: frozenset[str]) -> dict[str, Path]:
+def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Paths of the files in a folder and below it, by their path in it without the suffix."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in endings or path.name.startswith("."):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise DataError(
-                f"{path}: has the same name as {found[stem].name}; which is meant? Remove one."
+                f"{path}: has the same name as {found[stem].name} up to the suffix. Remove one."
             )
         found[stem] = path
     return found

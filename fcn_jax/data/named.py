@@ -1,12 +1,13 @@
-"""One array, or several by name: what an example and a batch hold.
+"""One value, or several by name: what an example and a batch hold.
 
-Where a set has one input, an image is an array; where it has several, a dict of arrays by name.
-Labels alike. The same code serves both.
+Where a data set has one input, an image is an array; where it has several, a dict of arrays by
+name. The same holds for labels, their files and their classes. Code for both loops over
+`zip_named`, which gives a value without a name the name "", and ends with `as_plain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,46 +15,46 @@ from jaxtyping import UInt8
 
 from fcn_jax.data.readers import DataError
 
-Inputs = np.ndarray | dict[str, np.ndarray]
-"""Rows, columns, channels: uint8 RGB in 0..255, or what the set says of each name."""
+Images = np.ndarray | dict[str, np.ndarray]
+"""Rows, columns, channels: uint8 RGB in 0..255, or what the data set says of each name."""
 Labels = UInt8[np.ndarray, "_ _"] | dict[str, UInt8[np.ndarray, "_ _"]]
 """uint8 rows, columns: the class index, 255 = ignored."""
 
 
-def each(function: Callable[..., Any], first: Any, *others: Any) -> Any:
-    """Calls `function(name, value, ...)` for every name, or once where there is one value.
+def zip_named(*values: Any) -> list[tuple[Any, ...]]:
+    """Pairs one or more values by name.
 
     Args:
-      function: What is done; it gets the name, "" for a value that has none, and the value of
-        `first` and of each of `others` that go together.
-      first: A value, or a dict of values by name.
-      others: As `first`, with the same names.
+      values: Each is a value without a name, or a dict of values by name; all have the same names.
 
     Returns:
-      What `function` gave: by itself, or in a dict in the order of `first` where that is one.
+      For every name, in the order of the first dict: the name ("" for a value without a name) and
+      what each of `values` has under it.
 
     Raises:
       DataError: The names differ.
     """
-    names = [tuple(value) if isinstance(value, dict) else () for value in (first, *others)]
-    if any(set(other) != set(names[0]) for other in names):
+    dicts = [value if isinstance(value, dict) else {"": value} for value in values]
+    if any(set(other) != set(dicts[0]) for other in dicts):
         raise DataError(
-            f"expected the same names everywhere, found {', '.join(map(str, names))} (() is one "
-            "value without a name). Give every example the same inputs and labels."
+            f"expected the same names everywhere, found {', '.join(str(tuple(d)) for d in dicts)} "
+            "('' is a value without a name). Give every example the same inputs and labels."
         )
-    if not isinstance(first, dict):
-        return function("", first, *others)
-    return {n: function(n, first[n], *(other[n] for other in others)) for n in first}
+    return [(name, *(d[name] for d in dicts)) for name in dicts[0]]
 
 
-def by_name(names: str | Sequence[str], function: Callable[[str], Any]) -> Any:
-    """`function(name)` for the only name; for several, a dict of them in their order."""
-    values = {name: function(name) for name in ((names,) if isinstance(names, str) else names)}
-    return values if len(values) > 1 else next(iter(values.values()))
+def as_plain(values: dict[str, Any]) -> Any:
+    """The value without a name (under ""); where all have names, `values` itself."""
+    return values[""] if "" in values else values
+
+
+def plain_if_one(values: dict[str, Any]) -> Any:
+    """The only value of a dict of one; a larger dict itself."""
+    return values if len(values) > 1 else primary(values)
 
 
 def primary(value: Any) -> Any:
-    """The first value of a dict; a value that is no dict itself."""
+    """The first value of a dict; any other value itself."""
     return next(iter(value.values())) if isinstance(value, dict) else value
 
 

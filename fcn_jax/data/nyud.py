@@ -1,4 +1,4 @@
-"""NYUDv2: 1,449 indoor pictures with depth, 40 classes (Silberman et al., ECCV 2012)."""
+"""NYUDv2: 1,449 indoor images with depth, 40 classes (Silberman et al., ECCV 2012)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.named import Inputs, by_name, check_names
+from fcn_jax.data.named import Images, check_names, plain_if_one
 from fcn_jax.data.readers import (
     DataError,
+    few,
     find_folder,
     from_one,
     read_depth,
@@ -19,7 +20,7 @@ from fcn_jax.data.readers import (
     read_list,
     read_mat,
 )
-from fcn_jax.data.source import FileSource, held_out_ids
+from fcn_jax.data.source import FileSource, hold_out
 
 CLASSES = (
     *"wall floor cabinet bed chair sofa table door window bookshelf picture counter blinds".split(),
@@ -31,29 +32,28 @@ CLASSES = (
     "night stand",
     *"toilet sink lamp bathtub bag otherstructure otherfurniture otherprop".split(),
 )
-"""The 40 classes (Gupta et al., CVPR 2013), spelt as the set spells them."""
+"""The 40 classes (Gupta et al., CVPR 2013), in the data set's spelling."""
 
 _INPUTS = ("color", "depth", "hha")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NYUDv2(FileSource):
-    """NYUDv2 in the layout of the reference implementation: color, depth and HHA of each picture.
+    """NYUDv2 in the layout of the reference implementation: color, depth and HHA of each image.
 
     Layout: `{data/images/img_ID.png or .jpg, data/depth/img_ID.png, data/hha/img_ID.png,
     segmentation/img_ID.mat}` with the labels under `segmentation`, and the lists `train.txt`,
     `val.txt` and `test.txt`. Stored labels count from 1 with 0 = void; here they count from 0 with
-    void = 255. Only the files of the chosen inputs need be there.
+    void = 255. Only the files of the chosen inputs are needed.
 
     Attributes:
       split: `train` (381 images), `val` (414) and `test` (654) are the published lists. `trainval`
-        is the list of that name where there is one, else `train` and `val`. `holdout` is a part of
-        `trainval` to choose and validate on without looking at the test split: the `held_out` ids
-        whose SHA-256 is smallest, whatever the order of the lists; `rest` is what is left of
-        `trainval`, and trained on then.
+        is the list of that name if it exists, else `train` and `val`. `holdout` is a part of
+        `trainval` for validation without looking at the test split: the `held_out` ids with the
+        smallest SHA-256, in any order of the lists. `rest`, to train on, is `trainval` without it.
       inputs: Which of `color` (uint8 RGB), `depth` (uint16, rows, columns, 1; millimetres, 0 =
-        missing) and `hha` (uint8; disparity, height above the ground, angle with gravity). One is
-        read as an array, several as a dict of arrays by these names.
+        missing) and `hha` (uint8; disparity, height above the ground, angle with gravity). One
+        input is read as an array, several as a dict of arrays by these names.
       held_out: Size of the `holdout` split.
       root: The data folder: `nyud` itself or the folder above it.
 
@@ -90,22 +90,21 @@ class NYUDv2(FileSource):
         else:
             ids = self._read_trainval()
         if self.split in ("holdout", "rest"):
-            held = held_out_ids(ids, self.held_out, self.folder)
-            ids = tuple(name for name in ids if (name in held) == (self.split == "holdout"))
+            ids = hold_out(ids, self.held_out, rest=self.split == "rest", where=self.folder)
         if "hha" in self.inputs:
             self._check_hha(ids)
         return ids
 
     def _read_trainval(self) -> tuple[str, ...]:
-        """The published nets read `trainval.txt`, which was never published."""
+        """The list that the published nets read; `trainval.txt` itself was never published."""
         path = self.folder / "trainval.txt"
         if path.exists():
             return read_list(path)
         train, val = (read_list(self.folder / f"{split}.txt") for split in ("train", "val"))
         if both := sorted(set(train) & set(val)):
             raise DataError(
-                f"{self.folder}: train.txt and val.txt both name {', '.join(both[:5])}; an image "
-                "may be in one of them."
+                f"{self.folder}: train.txt and val.txt both name {few(both)}; name each image "
+                "in one of them."
             )
         return train + val
 
@@ -125,16 +124,16 @@ class NYUDv2(FileSource):
         return jpeg if what == "color" and jpeg.exists() else folder / f"img_{name}.png"
 
     def image_path(self, name: str) -> Any:
-        """`data/{images, depth, hha}/img_NAME.png`; a dict of several inputs."""
-        return by_name(self.inputs, lambda what: self._path(what, name))
+        """`data/{images, depth, hha}/img_NAME.png`; a dict by input if several."""
+        return plain_if_one({what: self._path(what, name) for what in self.inputs})
 
-    def read_input(self, name: str) -> Inputs:
-        """What `inputs` names, see there."""
-
-        def read(what: str) -> np.ndarray:
-            return (read_depth if what == "depth" else read_image)(self._path(what, name))
-
-        return by_name(self.inputs, read)
+    def read_input(self, name: str) -> Images:
+        """The inputs that `inputs` names, see there."""
+        images = {}
+        for what in self.inputs:
+            read = read_depth if what == "depth" else read_image
+            images[what] = read(self._path(what, name))
+        return plain_if_one(images)
 
     def label_path(self, name: str) -> Path:
         """`segmentation/img_NAME.mat`."""

@@ -1,4 +1,4 @@
-"""PASCAL-Context: every pixel of 10,103 pictures of VOC 2010 (Mottaghi et al., CVPR 2014)."""
+"""PASCAL-Context: every pixel of 10,103 images of VOC 2010 (Mottaghi et al., CVPR 2014)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ CLASSES = (
 )
 """The background, VOC's 20 objects and 39 more."""
 
-# The 59 classes that labels.txt calls by another name.
+# Those of the 59 classes that have another name in labels.txt.
 _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PASCALContext(FileSource):
-    """PASCAL-Context: 59 classes and a background of everything else, which is trained as a class.
+    """PASCAL-Context: 59 classes, and a background class of everything else.
 
     Layout: `context/{labels.txt, 59_labels.txt, trainval/ID.mat}` with 459 labels under `LabelMap`,
     and beside it `VOC2010/{JPEGImages/ID.jpg, ImageSets/Main/SPLIT.txt}` or the same in
-    `VOCdevkit`. The two lists have lines "index: name", and which of the 459 is which of the 59 is
-    read from them.
+    `VOCdevkit`. The two lists have lines "index: name"; the mapping from the 459 labels to the 59
+    classes is read from them.
 
     Attributes:
       split: `train` (4,998 images), `val` (5,105) or both.
-      ignore_background: False: 60 classes, 0 the background. True: 59 classes, the background
-        ignored (255), as some papers score.
+      ignore_background: False: 60 classes, 0 = background. True: 59 classes, background = 255
+        (ignored), as some papers score.
       root: The data folder, which holds both.
 
     Raises:
@@ -62,9 +62,6 @@ class PASCALContext(FileSource):
     def class_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The names of the classes."""
         return CLASSES[1:] if self.ignore_background else CLASSES
-
-    def _find(self, root: Path) -> Path:
-        return root
 
     @functools.cached_property
     def _context(self) -> Path:
@@ -97,7 +94,7 @@ class PASCALContext(FileSource):
         return self._context / "trainval" / f"{name}.mat"
 
     def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
-        """Classes 0 to 59, nothing ignored; without the background 0 to 58, 255 = ignored."""
+        """Classes 0 to 59, no pixel ignored; without the background 0 to 58, 255 = ignored."""
         path = self.label_path(name)
         stored = read_mat(path, "LabelMap")
         if stored.ndim != 2 or not np.isin(stored, np.arange(len(self._class_of))).all():
@@ -110,23 +107,23 @@ class PASCALContext(FileSource):
 
     @functools.cached_property
     def _class_of(self) -> UInt8[np.ndarray, " n"]:
-        """The class of each of the 459 labels; 0, which stands for none, is background."""
+        """The class of each stored label, 0 to 459; the stored 0 (no label) is background."""
         everything = _read_names(self._context / "labels.txt")
         path = self._context / "59_labels.txt"
         chosen = {k: name for k, name in _read_names(path).items() if k > 0}
         if chosen != dict(enumerate(CLASSES[1:], 1)):
             raise DataError(
                 f"{path}: expected the lines '1: aeroplane' to '59: wood' of the 59-class task; "
-                f"found {len(chosen)} lines, "
-                f"{sorted(set(chosen.values()) ^ set(CLASSES[1:]))[:5]} in one of the two alone."
+                f"found {len(chosen)} lines; only one of the two has "
+                f"{sorted(set(chosen.values()) ^ set(CLASSES[1:]))[:5]}."
             )
         index_of = {name: index for index, name in everything.items()}
         class_of = np.zeros(max(everything) + 1, np.uint8)
         for k, name in chosen.items():
             if (stored := _ALIASES.get(name, name)) not in index_of:
                 raise DataError(
-                    f"{self._context / 'labels.txt'}: no line names {stored!r}; expected the list "
-                    "of 459 labels that comes with the annotations."
+                    f"{self._context / 'labels.txt'}: no line has the name {stored!r}; expected "
+                    "the list of 459 labels that comes with the annotations."
                 )
             class_of[index_of[stored]] = k
         return class_of - np.uint8(self.ignore_background)  # 0 becomes 255

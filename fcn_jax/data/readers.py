@@ -1,4 +1,4 @@
-"""Reading images, label images and lists, with errors that name the file.
+"""The one place that reads images, labels and lists; its errors name the file.
 
 Only Pillow decodes images: it keeps palette indices, which several other readers turn into colours
 or gray levels. Nothing here reads pickles.
@@ -6,26 +6,31 @@ or gray levels. Nothing here reads pickles.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-_T = TypeVar("_T")
-# What Pillow raises on files that are cut off or are not images at all.
+# What Pillow raises on files that are cut off or are not images.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _BROKEN_MAT = (*_BROKEN, TypeError, IndexError, KeyError, zlib.error)
 _RGB_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr")
 
 
 class DataError(ValueError):
-    """A data set is missing, incomplete or not what it should be; the message names the file."""
+    """A data set is missing, incomplete or not as expected; the message names the file."""
+
+
+def few(items: Iterable[object], most: int = 10) -> str:
+    """The first few of `items`, separated by commas, for a message; "..." for the others."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:most]) + (", ..." if texts[most:] else "")
 
 
 def read_image(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "h w 3"]:
@@ -33,9 +38,9 @@ def read_image(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "
 
     Args:
       file: A JPEG, PNG or other 8-bit image: its path, or its content. Gray images are repeated
-        over the three channels, an alpha channel is dropped. An orientation tag is not obeyed,
-        since labels are drawn on the pixels as stored.
-      where: What messages call it, where it has no path.
+        over the three channels, an alpha channel is dropped. An orientation tag is ignored, since
+        labels are drawn on the pixels as stored.
+      where: Its name in messages, if not its path.
 
     Returns:
       uint8 rows, columns, RGB; 0 to 255.
@@ -43,16 +48,13 @@ def read_image(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "
     Raises:
       DataError: The file is missing, cut off, not an image, or has more than 8 bits per channel.
     """
-
-    def decode(image: Image.Image, where: str) -> np.ndarray:
+    with _opened(file, where) as (image, where):
         if image.mode not in _RGB_MODES:
             raise DataError(
                 f"{where}: expected an 8-bit colour or gray image, found Pillow mode "
                 f"{image.mode!r}. Convert it to 8 bits per channel."
             )
         return np.asarray(image.convert("RGB"))
-
-    return _with_image(file, decode, where)
 
 
 def image_size(file: Path | str | bytes, where: str = "") -> tuple[int, int]:
@@ -61,7 +63,8 @@ def image_size(file: Path | str | bytes, where: str = "") -> tuple[int, int]:
     Raises:
       DataError: The file is missing or not an image.
     """
-    return _with_image(file, lambda image, _: (image.height, image.width), where)
+    with _opened(file, where) as (image, _):
+        return image.height, image.width
 
 
 def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
@@ -76,8 +79,7 @@ def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
     Raises:
       DataError: The file is missing, cut off, or not of 16 bits.
     """
-
-    def decode(image: Image.Image, where: str) -> np.ndarray:
+    with _opened(path) as (image, where):
         if image.mode not in ("I;16", "I;16B", "I"):
             raise DataError(
                 f"{where}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
@@ -90,15 +92,13 @@ def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
             )
         return stored.astype(np.uint16)[..., None]
 
-    return _with_image(path, decode)
-
 
 def read_index_png(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "h w"]:
     """Reads a label image whose pixel values are the class indices.
 
     Args:
       file: An 8-bit palette or gray PNG (Pillow mode P or L): its path, or its content.
-      where: What messages call it, where it has no path.
+      where: Its name in messages, if not its path.
 
     Returns:
       uint8 rows, columns: the stored indices, never the palette's colours.
@@ -107,10 +107,12 @@ def read_index_png(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarra
       DataError: The file is missing or cut off, holds colours instead of indices, or is stored in a
         way that does not keep indices exactly.
     """
-    return _with_image(file, _indices, where)
+    with _opened(file, where) as (image, where):
+        _check_indexed(image, where)
+        return np.asarray(image)
 
 
-def _indices(image: Image.Image, path: str) -> np.ndarray:
+def _check_indexed(image: Image.Image, path: str) -> None:
     if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LA"):
         raise DataError(
             f"{path}: expected class indices (palette or gray PNG), found colours (Pillow mode "
@@ -124,9 +126,7 @@ def _indices(image: Image.Image, path: str) -> np.ndarray:
             "Save the indices as PIL.Image.fromarray(index.astype(np.uint8)).save('label.png')."
         )
     if image.format == "JPEG":
-        raise DataError(
-            f"{path}: found a JPEG label; JPEG compression changes class indices. Use a PNG."
-        )
+        raise DataError(f"{path}: found a JPEG, which changes class indices. Use a PNG.")
     # Pillow stretches gray PNGs of 2 or 4 bits to 0..255, which would change the indices.
     stored = [tile[3] for tile in getattr(image, "tile", ())]
     if image.mode == "L" and stored and stored[0] in ("L;2", "L;4"):
@@ -134,24 +134,29 @@ def _indices(image: Image.Image, path: str) -> np.ndarray:
             f"{path}: expected 8 bits per pixel, found a gray PNG with {stored[0][-1]}. Save it "
             "again as an 8-bit PNG."
         )
-    return np.asarray(image)
 
 
-def _with_image(
-    file: Path | str | bytes, use: Callable[[Image.Image, str], _T], where: str = ""
-) -> _T:
-    """What `use` makes of an image and its name in messages."""
+@contextlib.contextmanager
+def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[Image.Image, str]]:
+    """An open image and its name in messages; errors while it is open become a `DataError`."""
     where = where or str(file)
-    try:
+    with _readable(where, "an image", _BROKEN):
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return use(image, where)
+            yield image, where
+
+
+@contextlib.contextmanager
+def _readable(where: Path | str, kind: str, broken: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turns the errors of missing and damaged files into a `DataError`."""
+    try:
+        yield
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"{where}: no such file. Is the data set complete?") from None
-    except _BROKEN as error:
+    except broken as error:
         raise DataError(
-            f"{where}: cannot be read as an image ({error}). It may be cut off or damaged; "
+            f"{where}: cannot be read as {kind} ({error}). It may be cut off or damaged; "
             "copy, download or prepare it again."
         ) from error
 
@@ -173,20 +178,13 @@ def read_mat(path: Path | str, key: str) -> np.ndarray:
     from scipy.io.matlab import MatReadError
 
     name, *fields = key.split(".")
-    try:
-        with open(path, "rb") as file:
+    with _readable(path, "a MATLAB file", (*_BROKEN_MAT, MatReadError)), open(path, "rb") as file:
+        try:
             contents = loadmat(file, variable_names=[name])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Is the data set complete?") from None
-    except NotImplementedError:
-        raise DataError(
-            f"{path}: is in MATLAB's 7.3 format. Save it again with save(..., '-v7')."
-        ) from None
-    except (*_BROKEN_MAT, MatReadError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a MATLAB file ({error}). The file may be cut off or "
-            "damaged; copy or download it again."
-        ) from error
+        except NotImplementedError:
+            raise DataError(
+                f"{path}: is in MATLAB's 7.3 format. Save it again with save(..., '-v7')."
+            ) from None
     found = contents.get(name)
     for field in fields:
         names = getattr(getattr(found, "dtype", None), "names", None) or ()
@@ -215,7 +213,7 @@ def as_indices(values: np.ndarray, path: Path | str) -> UInt8[np.ndarray, "h w"]
 
 
 def from_one(values: np.ndarray, path: Path | str, num_classes: int) -> UInt8[np.ndarray, "h w"]:
-    """Labels stored as 1 to `num_classes`, 0 = void, as 0 to `num_classes` - 1, 255 = void.
+    """Maps labels stored as 1 to `num_classes`, 0 = void, to 0 to `num_classes` - 1, 255 = void.
 
     Raises:
       DataError: See `as_indices`; or a value is larger than `num_classes`.
@@ -223,15 +221,14 @@ def from_one(values: np.ndarray, path: Path | str, num_classes: int) -> UInt8[np
     stored = as_indices(values, path)
     if wrong := np.unique(stored[stored > num_classes]).tolist():
         raise DataError(
-            f"{path}: expected labels 1 to {num_classes}, 0 = void; found "
-            f"{', '.join(map(str, wrong[:10]))}. Store 0 where there is none of the "
-            f"{num_classes} classes."
+            f"{path}: expected labels 1 to {num_classes}, 0 = void; found {few(wrong)}. Store 0 "
+            "in pixels of no class."
         )
     return stored - np.uint8(1)  # 0 becomes 255
 
 
 def read_list(path: Path) -> tuple[str, ...]:
-    """Reads a split: one id per line, blank lines skipped.
+    """Reads a split: one id per line; blank lines are skipped.
 
     Raises:
       DataError: The list is missing (the message names the lists beside it), empty, or names an id
@@ -248,7 +245,7 @@ def read_list(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: the list is empty; expected one id per line.")
     if len(set(ids)) != len(ids):
         twice = sorted({i for i in ids if ids.count(i) > 1})
-        raise DataError(f"{path}: names {', '.join(twice[:5])} more than once; name each id once.")
+        raise DataError(f"{path}: names {few(twice)} more than once; name each id once.")
     return ids
 
 
@@ -262,7 +259,7 @@ def find_folder(root: Path, candidates: Sequence[str], *, marker: str, layout: s
       layout: What the right one looks like, for the error message.
 
     Raises:
-      DataError: None of them does; says where it looked and what it looked for.
+      DataError: None of them holds it; says where it looked and what it looked for.
     """
     for candidate in candidates:
         if (root / candidate / marker).exists():

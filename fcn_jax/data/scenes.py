@@ -1,8 +1,8 @@
 """Generated scenes: textured shapes on textured ground, drawn from (seed, index) alone.
 
-Every class is told by its texture and its colours within a few pixels, as a network with a small
-receptive field can learn in a minute. Its outline is what costs resolution: objects of 12 to 48
-pixels, holes, arms and tines, which a score map of stride 32 cannot draw and one of stride 8 can.
+A few pixels of texture and colour identify a class: a network with a small receptive field learns
+that in a minute. The outlines need resolution: objects of 12 to 48 pixels with holes, arms and
+tines, which a score map of stride 32 cannot draw and one of stride 8 can.
 """
 
 import dataclasses
@@ -79,9 +79,9 @@ class Scenes:
 
     Attributes:
         length: number of scenes.
-        seed: names the set; two sets of different seeds share no scene.
-        largest: rows and columns of every scene, or the largest where `smallest` is given.
-        smallest: where given, each scene's rows and columns are drawn between the two, inclusive.
+        seed: identifies the set; two sets of different seeds have no scene in common.
+        largest: rows and columns of every scene, or the largest if `smallest` is given.
+        smallest: if given, each scene's rows and columns are drawn between the two, inclusive.
         num_classes: background and the first `num_classes - 1` shapes, 2..8.
         border: width in pixels of the ignored (255) outline around every object, as in VOC.
     """
@@ -115,16 +115,15 @@ class Scenes:
         return ("background", *(kind.name for kind in _KINDS[: self.num_classes - 1]))
 
     def at(self, root: Path | str) -> "Scenes":
-        """Returns the set itself: scenes are drawn, not read, so `root` is ignored."""
-        del root
+        """The set itself: scenes are drawn, not read, so `root` is ignored."""
         return self
 
     def __len__(self) -> int:
         return self.length
 
     def size(self, index: int) -> tuple[int, int]:
-        """Returns rows and columns of scene `index` without drawing it."""
-        return self._size(self._generator(index))
+        """Rows and columns of scene `index`, without drawing it."""
+        return self._rng_and_size(index)[1]
 
     def __getitem__(self, index: int) -> Example:
         """Draws scene `index`.
@@ -136,28 +135,26 @@ class Scenes:
         Raises:
             IndexError: if `index` is not in 0..length-1.
         """
-        rng = self._generator(index)
-        h, w = self._size(rng)
+        rng, (h, w) = self._rng_and_size(index)
         image = _ground(rng, h, w)
         label = np.zeros((h, w), np.uint8)
         for _ in range(max(1, round(rng.uniform(0.5, 1.25) * h * w / _AREA_OF_ONE))):
             _paint(rng, image, label, int(rng.integers(1, self.num_classes)), self.border)
         return Example(_photograph(rng, image), label, f"{index:06d}")
 
-    def _generator(self, index: int) -> np.random.Generator:
+    def _rng_and_size(self, index: int) -> tuple[np.random.Generator, tuple[int, int]]:
+        """The scene's random generator, and its size, which is drawn first."""
         if not 0 <= index < self.length:
             raise IndexError(f"scene {index} of {self.length}: expected 0..{self.length - 1}.")
-        return np.random.default_rng((self.seed, int(index)))
-
-    def _size(self, rng: np.random.Generator) -> tuple[int, int]:
+        rng = np.random.default_rng((self.seed, int(index)))
         if self.smallest is None:
-            return self.largest
+            return rng, self.largest
         h, w = rng.integers(self.smallest, self.largest, endpoint=True)
-        return int(h), int(w)
+        return rng, (int(h), int(w))
 
 
 def _ground(rng: np.random.Generator, h: int, w: int) -> Float[np.ndarray, "3 h w"]:
-    """A muted colour that drifts across the image, under two plane waves."""
+    """A gray tone with a slight tint that changes across the image, under two plane waves."""
     y = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, w, dtype=np.float32)[None, :]
     waves = np.zeros((h, w), np.float32)
@@ -184,7 +181,7 @@ def _paint(
     k: int,
     border: int,
 ) -> None:
-    """Draws one object of class `k` over what is there, in both arrays."""
+    """Draws one object of class `k` over the image and the label."""
     h, w = label.shape
     kind = _KINDS[k - 1]
     low, high = _RADII
@@ -226,7 +223,7 @@ def _grow(mask: _Mask, pixels: int) -> _Mask:
 def _photograph(
     rng: np.random.Generator, image: Float[np.ndarray, "3 h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Softens edges by a third of a pixel, lights the scene from one side, adds sensor noise."""
+    """Blurs edges by a third of a pixel, lights the scene from one side, adds sensor noise."""
     _, h, w = image.shape
     slope = rng.uniform(-0.15, 0.15, 2).astype(np.float32)
     y = np.linspace(-1, 1, h, dtype=np.float32)[:, None]

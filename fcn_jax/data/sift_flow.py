@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fcn_jax.data.named import Labels, by_name, check_names, primary
+from fcn_jax.data.named import Labels, check_names, plain_if_one
 from fcn_jax.data.readers import find_folder, from_one, read_list, read_mat
-from fcn_jax.data.source import FileSource, held_out_ids
+from fcn_jax.data.source import FileSource, hold_out
 
 CLASSES = tuple(
     "awning balcony bird boat bridge building bus car cow crosswalk desert door fence field grass "
@@ -38,10 +38,10 @@ class SIFTFlow(FileSource):
 
     Attributes:
       split: `trainval` (2,486 images) and `test` (200) are the published lists. `holdout` is a part
-        of `trainval` to choose and validate on without looking at the test split: the `held_out`
-        ids whose SHA-256 is smallest, whatever the order of the list; `train` is the rest.
-      labels: Which labels: "semantic", "geometric", or both in a tuple, the one to be scored by
-        first. A label is then a dict of arrays by these names.
+        of `trainval` for validation without looking at the test split: the `held_out` ids with the
+        smallest SHA-256, in any order of the list. `train` is the rest.
+      labels: "semantic", "geometric", or a tuple of both, the one to score by first. With both, a
+        label is a dict of arrays by these names.
       held_out: Size of the `holdout` split.
       root: The data folder: `sift-flow` itself or the folder above it.
 
@@ -61,20 +61,24 @@ class SIFTFlow(FileSource):
         check_names("SIFTFlow", "labels", self.labels, tuple(_CLASSES))
 
     @property
+    def _labels(self) -> tuple[str, ...]:
+        return (self.labels,) if isinstance(self.labels, str) else self.labels
+
+    @property
     def num_classes(self) -> Any:
-        """33 semantic, 3 geometric; a dict by name of several labels."""
-        return by_name(self.labels, lambda label: len(_CLASSES[label]))
+        """33 semantic, 3 geometric; a dict by label if both."""
+        return plain_if_one({label: len(_CLASSES[label]) for label in self._labels})
 
     @property
     def class_names(self) -> Any:
-        """The names of the classes; a dict by name of several labels."""
-        return by_name(self.labels, _CLASSES.__getitem__)
+        """The names of the classes; a dict by label if both."""
+        return plain_if_one({label: _CLASSES[label] for label in self._labels})
 
     def _find(self, root: Path) -> Path:
         return find_folder(
             root,
             ("sift-flow", "SiftFlowDataset", "."),
-            marker=primary(by_name(self.labels, _FOLDERS.__getitem__)),
+            marker=_FOLDERS[self._labels[0]],
             layout=f"sift-flow/{{Images/{_SCENES}/ID.jpg, SemanticLabels/{_SCENES}/ID.mat, "
             f"GeoLabels/{_SCENES}/ID.mat, trainval.txt, test.txt}}",
         )
@@ -83,29 +87,26 @@ class SIFTFlow(FileSource):
         if self.split in ("trainval", "test"):
             return read_list(self.folder / f"{self.split}.txt")
         path = self.folder / "trainval.txt"
-        ids = read_list(path)
-        held = held_out_ids(ids, self.held_out, path)
-        return tuple(name for name in ids if (name in held) == (self.split == "holdout"))
+        return hold_out(read_list(path), self.held_out, rest=self.split == "train", where=path)
 
     def image_path(self, name: str) -> Path:
         """`Images/.../NAME.jpg`."""
         return self.folder / "Images" / _SCENES / f"{name}.jpg"
 
     def label_path(self, name: str) -> Any:
-        """`SemanticLabels/.../NAME.mat`, `GeoLabels/.../NAME.mat`; a dict of several labels."""
-        return by_name(self.labels, lambda label: self._label_path(label, name))
+        """`SemanticLabels/.../NAME.mat` or `GeoLabels/.../NAME.mat`; a dict by label if both."""
+        return plain_if_one({label: self._label_path(label, name) for label in self._labels})
 
     def _label_path(self, label: str, name: str) -> Path:
         return self.folder / _FOLDERS[label] / _SCENES / f"{name}.mat"
 
     def read_label(self, name: str) -> Labels:
-        """Semantic classes 0 to 32, geometric ones 0 to 2, 255 = void."""
-
-        def read(label: str) -> np.ndarray:
+        """Semantic classes 0 to 32, geometric classes 0 to 2, 255 = void."""
+        labels = {}
+        for label in self._labels:
             path = self._label_path(label, name)
             stored = read_mat(path, "S")
             if label == "geometric":
                 stored = np.where(stored == -1, 0, stored)
-            return from_one(stored, path, len(_CLASSES[label]))
-
-        return by_name(self.labels, read)
+            labels[label] = from_one(stored, path, len(_CLASSES[label]))
+        return plain_if_one(labels)

@@ -1,8 +1,8 @@
 """What the pipeline reads from: a numbered set of images with their labels.
 
-A source is a frozen value that says *which* images (set, year, split) and so can sit in a recipe:
-it compares, hashes and prints. *Where* they lie is bound later with `source.at(root)`. Nothing is
-read before the first use.
+A source is a frozen value that says *which* images (set, year, split), so it can be part of a
+recipe: it compares, hashes and prints. *Where* the files are is set later with `source.at(root)`.
+Nothing is read before the first use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-
-from fcn_jax.data.named import Inputs, Labels, each, primary
-from fcn_jax.data.readers import DataError, image_size, read_image
+from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
+from fcn_jax.data.readers import DataError, image_size, read_image, read_index_png
 
 _S = TypeVar("_S", bound="FileSource")
 
@@ -27,11 +25,11 @@ class Example(NamedTuple):
     """One image with its label.
 
     Attributes:
-      image: uint8 rows, columns, RGB; 0 to 255. Where a source has several inputs, a dict by name:
+      image: uint8 rows, columns, RGB; 0 to 255. If a source has several inputs, a dict by name:
         `color` as above; `depth`, uint16 rows, columns, 1, millimetres, 0 = missing; `hha`, uint8
         rows, columns, and disparity, height and angle.
-      label: uint8 rows, columns; the class index, 255 = ignored. Where a source has several labels,
-        a dict of such arrays by name.
+      label: uint8 rows, columns; the class index, 255 = ignored. If a source has several labels, a
+        dict of such arrays by name.
       name: The image's id, unique in its source.
     """
 
@@ -57,7 +55,7 @@ class Source(Protocol):
         ...
 
     def at(self, root: Path | str, /) -> Source:
-        """The same source, read from the data folder `root`; itself where nothing is read."""
+        """The same source, read from the data folder `root`; itself if it reads no files."""
         ...
 
     @property
@@ -75,12 +73,11 @@ class FileSource(abc.ABC):
     """A source whose examples are files below one folder.
 
     A subclass is a frozen dataclass with `root` as its last field; it finds its folder, lists its
-    ids and says where an id's image and label lie.
+    ids and gives the paths of an id's image and label.
 
     Attributes:
-      inputs: Names of the inputs; an image is a dict where there are several.
-      num_classes: As for `Source`.
-      class_names: As for `Source`.
+      inputs: Names of the inputs; if several, an image is a dict by these names.
+      num_classes, class_names: As for `Source`.
       root: The data folder.
     """
 
@@ -89,9 +86,9 @@ class FileSource(abc.ABC):
     class_names: Any
     root: Path | str | None
 
-    @abc.abstractmethod
     def _find(self, root: Path) -> Path:
         """The folder of this data set at or below `root`; `DataError` if it is not there."""
+        return root
 
     @abc.abstractmethod
     def _read_ids(self) -> tuple[str, ...]:
@@ -99,19 +96,20 @@ class FileSource(abc.ABC):
 
     @abc.abstractmethod
     def image_path(self, name: str) -> Any:
-        """Where the image called `name` lies: a path, or a dict of paths by input."""
+        """The path of the image called `name`; a dict of paths by input if several."""
 
     @abc.abstractmethod
     def label_path(self, name: str) -> Any:
-        """Where the label of the image called `name` lies: a path, or a dict of paths by label."""
+        """The path of the label of the image called `name`; a dict of paths by label if several."""
 
-    @abc.abstractmethod
     def read_label(self, name: str) -> Labels:
-        """The label of the image called `name`: uint8 class indices, 255 = ignored."""
+        """The label of the image called `name`, by default a PNG: class indices, 255 = ignored."""
+        return read_index_png(self.label_path(name))
 
-    def read_input(self, name: str) -> Inputs:
+    def read_input(self, name: str) -> Images:
         """The image called `name`, decoded: uint8 RGB; a set of other inputs says what they are."""
-        return each(lambda _, path: read_image(path), self.image_path(name))
+        images = {what: read_image(path) for what, path in zip_named(self.image_path(name))}
+        return as_plain(images)
 
     def at(self: _S, root: Path | str) -> _S:
         """The same source, read from the data folder `root`."""
@@ -137,7 +135,7 @@ class FileSource(abc.ABC):
         return self._read_ids()
 
     def label(self, i: int) -> Labels:
-        """The label of example `i` alone, its image left undecoded; 255 = ignored."""
+        """The label of example `i` without decoding its image; 255 = ignored."""
         return self.read_label(self.ids[i])
 
     def size(self, i: int) -> tuple[int, int]:
@@ -151,25 +149,22 @@ class FileSource(abc.ABC):
         name = self.ids[i]
         image, label = self.read_input(name), self.read_label(name)
         size = primary(image).shape[:2]
-
-        def check(what: str, array: np.ndarray, path: Path) -> None:
-            check_same_size(size, array.shape[:2], path, what)
-
-        each(check, image, self.image_path(name))
-        each(check, label, self.label_path(name))
+        for arrays, paths in ((image, self.image_path(name)), (label, self.label_path(name))):
+            for what, array, path in zip_named(arrays, paths):
+                check_same_size(size, array.shape[:2], path, what)
         return Example(image, label, name)
 
 
 def check_same_size(
     image: tuple[int, ...], label: tuple[int, ...], where: Path | str, what: str = ""
 ) -> None:
-    """Refuses a label, or another input, that is not as large as its image.
+    """Refuses a label or another input whose size differs from its image's.
 
     Args:
       image: Rows and columns of the image.
       label: Rows and columns of the label.
       where: Its file.
-      what: Its name, where there are several; "" for the label.
+      what: Its name, if there are several; "" for the label.
 
     Raises:
       DataError: The sizes (rows, columns) differ.
@@ -185,20 +180,22 @@ def check_same_size(
     )
 
 
-def held_out_ids(ids: Sequence[str], count: int, where: Path | str) -> set[str]:
-    """The `count` ids whose SHA-256 is smallest: a fixed choice, whatever the order of the list.
+def hold_out(ids: Sequence[str], count: int, *, rest: bool, where: Path | str) -> tuple[str, ...]:
+    """The `count` ids with the smallest SHA-256, or the rest; independent of the list's order.
 
     Args:
       ids: What to choose from.
-      count: How many.
+      count: How many are held out.
+      rest: True: all other ids; False: those held out. Both in the order of `ids`.
       where: The list they come from, for the error message.
 
     Raises:
-      DataError: Nothing would be chosen, or nothing left.
+      DataError: One of the two would be empty.
     """
     if not 0 < count < len(ids):
         raise DataError(
             f"{where}: cannot hold out {count} of {len(ids)} images; hold out at least one and "
             "leave at least one."
         )
-    return set(sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    chosen = set(sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    return tuple(name for name in ids if (name in chosen) != rest)

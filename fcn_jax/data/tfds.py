@@ -1,8 +1,8 @@
-"""Any prepared data set of tensorflow-datasets as a source, without TensorFlow.
+"""The source that reads a prepared data set of tensorflow-datasets (TFDS), without TensorFlow.
 
-TFDS finds the records and takes them apart; Pillow decodes the images, as everywhere here. TFDS's
-own decoding would use OpenCV wherever that is installed, which turns the indices of a palette PNG
-into colours.
+TFDS finds the records and separates their features; `fcn_jax.data.readers` decodes the images. The
+decoder of TFDS uses OpenCV if it is installed, which turns the indices of a palette PNG into
+colours. `fcn_jax.data.location` decides whether a run reads such a set.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.readers import (
-    DataError,
-    as_indices,
-    image_size,
-    read_image,
-    read_index_png,
-)
+from fcn_jax.data.readers import DataError, as_indices, few, image_size, read_image, read_index_png
 from fcn_jax.data.source import Example, check_same_size
 from fcn_jax.labels import IGNORE
 
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w+\-.]+)?(:\d+\.\d+\.\d+)?")
-# What TFDS's own data sets and ours call the text that names an image.
+# The feature that names an image, in the data sets of TFDS and in ours.
 _FILE_NAMES = ("file_name", "filename", "image_id")
 
 
@@ -36,24 +30,24 @@ class TFDS:
     """A data set that tensorflow-datasets has prepared as array records, with image and label.
 
     Only the features named here are read. Labels may be PNGs (of indices or with a palette) or
-    integer arrays; images PNGs, JPEGs or uint8 arrays. May be read from several threads at once.
+    integer arrays; images may be PNGs, JPEGs or uint8 arrays. Several threads may read at once.
 
     Attributes:
-      builder: The data set as TFDS names it: `name`, `name/config` or `name/config:1.0.0`; without
-        a version the latest one there, without a config the default one.
-      split: A split, or a part of one, as `train` or `train[:90%]`.
+      builder: The data set's name in TFDS: `name`, `name/config` or `name/config:1.0.0`; without a
+        version the latest prepared one, without a config the default.
+      split: A split, or a part of one, such as `train` or `train[:90%]`.
       image: The feature that holds the photograph.
       label: The feature that holds the class indices, one channel.
-      classes: The names of the classes, or how many there are, where the data set does not say.
-      values: The class (or 255 = ignored) of each stored value 0, 1, 2, ..., where these are not
-        the classes themselves: `(255, 0, 1, 2)` for three classes counted from 1 with 0 = void. A
+      classes: The names of the classes, or how many there are, if the data set does not name them.
+      values: The class (or 255 = ignored) of each stored value 0, 1, 2, ..., if these are not the
+        classes themselves: `(255, 0, 1, 2)` for three classes counted from 1 with 0 = void. A
         stored 255 stays ignored unless it is listed. Needs `classes`.
-      root: Where prepared data sets lie; None = TFDS's own folder (`TFDS_DATA_DIR`, or else
+      root: The folder of prepared data sets; None = TFDS's own (`TFDS_DATA_DIR`, or else
         `~/tensorflow_datasets`).
 
     Raises:
-      DataError: The name, `classes` or `values` cannot be; or, on first use, the data set is not
-        there, not in array records, has no such split or feature, or does not say its classes.
+      DataError: The name, `classes` or `values` are wrong; or, on first use, the data set is not
+        there, not in array records, has no such split or feature, or does not name its classes.
     """
 
     builder: str
@@ -71,9 +65,7 @@ class TFDS:
             )
         if self.classes is None:
             if self.values:
-                raise DataError(
-                    f"{self.title}: `values` gives other classes; name them: `classes`."
-                )
+                raise DataError(f"{self.title}: `values` needs the new classes in `classes`.")
             return
         if not 1 <= self.num_classes <= IGNORE:
             raise DataError(f"{self.title}: expected 1 to 255 classes, got {self.num_classes}.")
@@ -91,7 +83,7 @@ class TFDS:
 
     @property
     def title(self) -> str:
-        """What messages call it, and the command line: `tfds:NAME`."""
+        """Its name in messages and on the command line: `tfds:NAME`."""
         return f"tfds:{self.builder}"
 
     def pinned(self) -> TFDS:
@@ -114,7 +106,7 @@ class TFDS:
         feature = self._features[self.label]
         if not getattr(feature, "num_classes", None):
             raise DataError(
-                f"{self.title}: the feature {self.label!r} does not say its classes. Pass "
+                f"{self.title}: the feature {self.label!r} does not name its classes. Pass "
                 "their names, or how many there are: TFDS(..., classes=21), or "
                 f"{self.title}?classes=21 on the command line."
             )
@@ -124,7 +116,7 @@ class TFDS:
         """Rows and columns of example `i`, from its image's header."""
         value = self._read(i)[self.image]
         if isinstance(value, bytes):
-            return image_size(value, self._at(i, self.image))
+            return image_size(value, self._where(i, self.image))
         return value.shape[0], value.shape[1]
 
     def __len__(self) -> int:
@@ -133,12 +125,12 @@ class TFDS:
     def __getitem__(self, i: int) -> Example:
         i = range(len(self))[i]
         record = self._read(i)
-        image = _as_rgb(record[self.image], self._at(i, self.image))
-        where = self._at(i, self.label)
+        image = _as_rgb(record[self.image], self._where(i, self.image))
+        where = self._where(i, self.label)
         label = _as_label(record[self.label], where)
         check_same_size(image.shape[:2], label.shape, where)
-        name = next((record[key] for key in _FILE_NAMES if key in record), None)
-        name = f"{i:06d}" if name is None else name.decode()
+        names = [record[key].decode() for key in _FILE_NAMES if key in record]
+        name = names[0] if names else f"{i:06d}"
         return Example(image, self._classes_of(label, where), name)
 
     def _classes_of(self, label: np.ndarray, where: str) -> UInt8[np.ndarray, "h w"]:
@@ -148,14 +140,14 @@ class TFDS:
         unknown = np.unique(label[(label >= len(self.values)) & (label != IGNORE)])
         if unknown.size:
             raise DataError(
-                f"{where}: found {', '.join(map(str, unknown[:10]))}, but `values` says the class "
-                f"of 0 to {len(self.values) - 1} only. Add theirs, or {IGNORE} to ignore them."
+                f"{where}: found {few(unknown)}, but `values` gives the class of 0 to "
+                f"{len(self.values) - 1} only. Add theirs, or {IGNORE} to ignore them."
             )
         table = np.full(256, IGNORE, np.uint8)
         table[: len(self.values)] = self.values
         return table[label]
 
-    def _at(self, i: int, feature: str) -> str:
+    def _where(self, i: int, feature: str) -> str:
         return f"{self.title}, {self.split} example {i}, {feature!r}"
 
     def _read(self, i: int) -> dict[str, Any]:
@@ -208,15 +200,15 @@ class TFDS:
 
     @functools.cached_property
     def _features(self) -> Any:
-        """The features that are read: image, label, and the image's name where there is one."""
+        """The features that are read: image, label, and the image's name if it has one."""
         import tensorflow_datasets as tfds
 
         features = dict(self._builder.info.features.items())
         for key in (self.image, self.label):
             if key not in features:
                 raise DataError(
-                    f"{self.title}: no feature {key!r}, only {', '.join(features)}. Say "
-                    "which are the image and the label: TFDS(..., image=..., label=...), or "
+                    f"{self.title}: no feature {key!r}, only {', '.join(features)}. Name the "
+                    "image and the label: TFDS(..., image=..., label=...), or "
                     f"{self.title}?image=...&label=... on the command line."
                 )
         if (dtype := features[self.image].np_dtype) != np.uint8:

@@ -1,12 +1,13 @@
 """Augmentation of an image together with its label.
 
 Geometry is drawn first, as a small `Plan` made from the image's size alone, so the size of the
-result is known before anything is decoded. `apply` then moves image and label by the same map.
+result is known before anything is decoded. `apply` then moves image and label in the same way.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,21 +16,22 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageEnhance
 
-from fcn_jax.data.named import Inputs, Labels, each, primary
+from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
 from fcn_jax.data.readers import DataError
 from fcn_jax.labels import IGNORE
 
 _UNCHANGED = (1.0, 1.0, 1.0)  # brightness, contrast, saturation
+_Resize = Callable[[np.ndarray, tuple[int, int], range, range], np.ndarray]
 
 
 class Plan(NamedTuple):
     """What happens to one image: resize, cut a window, mirror, recolour.
 
     Attributes:
-      source: Rows and columns of the image as it is.
+      source: Rows and columns of the image before.
       scaled: Rows and columns after resizing.
-      corner: Row and column of the window's first pixel on the resized image; negative or beyond it
-        where the window sticks out.
+      corner: Row and column of the window's first pixel on the resized image; where the window
+        reaches outside, negative or beyond the image.
       size: Rows and columns of the window, and so of the result.
       mirror: Whether left and right are swapped, last.
       colour: Factors of brightness, contrast and saturation; 1 = unchanged.
@@ -47,20 +49,20 @@ class Plan(NamedTuple):
 class Augment:
     """Random mirroring, scaling, cropping, translation and colour. The default changes nothing.
 
-    The papers saw no gain from mirroring and from translating by up to 32 pixels (FCN, CVPR 2015,
-    section 4.3), so their recipes use none of this.
+    The papers saw no gain from mirroring or from translating by up to 32 pixels (FCN, CVPR 2015,
+    section 4.3), so their recipes use no augmentation.
 
     Attributes:
       mirror: Swap left and right in half of the images.
       scale: Smallest and largest factor, drawn log-uniformly.
-      crop: Rows and columns of a random window, after scaling; an image smaller than that stays
-        whole along that axis. None = no crop.
+      crop: Rows and columns of a random window, after scaling; an axis along which the image is
+        smaller is not cropped. None = no crop.
       jitter: Largest translation in pixels, along each axis, uniform; at most 32. What moves in
         from outside is `fill` in the image and 255 (ignored) in the label.
       colour: Strength s: factors of brightness, contrast and saturation uniform in 1 - s .. 1 + s.
         Of several inputs it changes `color` alone.
-      fill: RGB, 0 to 255, of pixels outside the image; the mean of ImageNet. Also of HHA; depth is
-        0 = missing there.
+      fill: RGB, 0 to 255, of pixels outside the image; the mean of ImageNet. HHA is filled with the
+        same numbers, depth with 0 = missing.
 
     Raises:
       DataError: A value is out of its range.
@@ -103,14 +105,14 @@ class Augment:
         """Rows and columns that no plan for an image of `size` exceeds."""
         return self._window(_scaled(size, self.scale[1]))
 
-    def apply(self, plan: Plan, image: Inputs, label: Labels) -> tuple[Inputs, Labels]:
-        """Does to an image and its label what the plan says, to all inputs and labels alike.
+    def apply(self, plan: Plan, image: Images, label: Labels) -> tuple[Images, Labels]:
+        """Applies a plan to an image and its label; to every input and label in the same way.
 
         Args:
           plan: Made for this image's size.
-          image: RGB, 0 to 255; resized bilinearly, smoothed where it shrinks. So is every input of
-            three channels of uint8; any other (depth, whose holes must not be mixed with what
-            surrounds them) is resized to the nearest pixel.
+          image: uint8 RGB, 0 to 255; resized bilinearly, smoothed where it shrinks, like any input
+            of three uint8 channels. Other inputs are resized to the nearest pixel: the holes of
+            depth must not be mixed with what surrounds them.
           label: Class indices, 255 = ignored; resized to the nearest pixel.
 
         Returns:
@@ -119,31 +121,28 @@ class Augment:
         Raises:
           DataError: The plan was made for another size.
         """
+        images = {name: self._move_input(plan, name, array) for name, array in zip_named(image)}
+        labels = {
+            name: _move(plan, array, _take_nearest, IGNORE) for name, array in zip_named(label)
+        }
+        return as_plain(images), as_plain(labels)
 
-        def move_input(name: str, array: np.ndarray) -> np.ndarray:
-            if array.dtype != np.uint8 or array.shape[2:] != (3,):
-                return _move(plan, array, _take_nearest, 0)
-            colour = plan.colour if name in ("", "color") else _UNCHANGED
-
-            def resize(array: np.ndarray, scaled: tuple[int, int], rows: range, columns: range):
-                return _recolour(_resize_part(array, scaled, rows, columns), colour)
-
-            return _move(plan, array, resize, self.fill)
-
-        moved = each(lambda _, array: _move(plan, array, _take_nearest, IGNORE), label)
-        return each(move_input, image), moved
+    def _move_input(self, plan: Plan, name: str, array: np.ndarray) -> np.ndarray:
+        if array.dtype != np.uint8 or array.shape[2:] != (3,):
+            return _move(plan, array, _take_nearest, 0)
+        colour = plan.colour if name in ("", "color") else _UNCHANGED
+        return _move(plan, array, functools.partial(_take_bilinear, colour=colour), self.fill)
 
     def __call__(
-        self, image: Inputs, label: Labels, rng: np.random.Generator
-    ) -> tuple[Inputs, Labels]:
+        self, image: Images, label: Labels, rng: np.random.Generator
+    ) -> tuple[Images, Labels]:
         """Draws a plan and applies it."""
         h, w = primary(label).shape
         return self.apply(self.plan((h, w), rng), image, label)
 
     def _window(self, scaled: tuple[int, int]) -> tuple[int, int]:
-        if self.crop is None:
-            return scaled
-        return min(self.crop[0], scaled[0]), min(self.crop[1], scaled[1])
+        crop = self.crop or scaled
+        return min(crop[0], scaled[0]), min(crop[1], scaled[1])
 
 
 def _expect(holds: bool, field: str, expected: str, got: object) -> None:
@@ -156,12 +155,9 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def _move(
-    plan: Plan,
-    array: np.ndarray,
-    resize: Callable[[np.ndarray, tuple[int, int], range, range], np.ndarray],
-    fill: int | tuple[int, ...],
+    plan: Plan, array: np.ndarray, resize: _Resize, fill: int | tuple[int, ...]
 ) -> np.ndarray:
-    """The window of the resized and mirrored array, `fill` outside."""
+    """The window of the resized array, mirrored where the plan says so; `fill` outside."""
     if array.shape[:2] != plan.source:
         raise DataError(
             f"the plan is for an image of {plan.source} (rows, columns), got an array of "
@@ -171,11 +167,11 @@ def _move(
     first = [max(0, c) for c in plan.corner]
     last = [min(s, c + n) for s, c, n in zip(plan.scaled, plan.corner, plan.size, strict=True)]
     rows, columns = range(first[0], last[0]), range(first[1], last[1])
-    if len(rows) == plan.size[0] and len(columns) == plan.size[1]:
+    if (len(rows), len(columns)) == plan.size:
         moved = resize(array, plan.scaled, rows, columns)
     else:
         moved = np.full((*plan.size, *array.shape[2:]), fill, array.dtype)
-        if rows and columns:  # else moved out of sight
+        if rows and columns:  # else the image has left the window
             top, left = first[0] - plan.corner[0], first[1] - plan.corner[1]
             inside = np.s_[top : top + len(rows), left : left + len(columns)]
             moved[inside] = resize(array, plan.scaled, rows, columns)
@@ -183,30 +179,38 @@ def _move(
 
 
 def _nearest(source: int, scaled: int, wanted: range) -> Int[np.ndarray, " n"]:
-    """Source index whose pixel holds the centre of each wanted pixel, in exact integers."""
+    """Index of the source pixel that holds the centre of each wanted pixel; exact integers."""
     return (2 * np.arange(wanted.start, wanted.stop) + 1) * source // (2 * scaled)
 
 
 def _take_nearest(
     array: np.ndarray, scaled: tuple[int, int], rows: range, columns: range
 ) -> np.ndarray:
+    """Rows and columns of the array resized to `scaled`."""
     array = array.take(_nearest(array.shape[0], scaled[0], rows), axis=0)
     return array.take(_nearest(array.shape[1], scaled[1], columns), axis=1)
 
 
-def _resize_part(
-    image: UInt8[np.ndarray, "h w 3"], scaled: tuple[int, int], rows: range, columns: range
+def _take_bilinear(
+    image: UInt8[np.ndarray, "h w 3"],
+    scaled: tuple[int, int],
+    rows: range,
+    columns: range,
+    *,
+    colour: tuple[float, float, float],
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Rows and columns of the image resized to `scaled`, without computing the others."""
+    """As `_take_nearest`, bilinearly and recoloured; computes only the wanted part."""
     if image.shape[:2] == scaled:
-        return image[rows.start : rows.stop, columns.start : columns.stop]
+        return _recolour(image[rows.start : rows.stop, columns.start : columns.stop], colour)
     down, across = image.shape[0] / scaled[0], image.shape[1] / scaled[1]
-    box = (columns.start * across, rows.start * down, columns.stop * across, rows.stop * down)
-    box = (box[0], box[1], min(box[2], image.shape[1]), min(box[3], image.shape[0]))
+    right = min(columns.stop * across, image.shape[1])
+    bottom = min(rows.stop * down, image.shape[0])
     part = Image.fromarray(image).resize(
-        (len(columns), len(rows)), Image.Resampling.BILINEAR, box=box
+        (len(columns), len(rows)),
+        Image.Resampling.BILINEAR,
+        box=(columns.start * across, rows.start * down, right, bottom),
     )
-    return np.asarray(part)
+    return _recolour(np.asarray(part), colour)
 
 
 def _recolour(

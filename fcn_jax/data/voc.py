@@ -1,7 +1,7 @@
 """PASCAL VOC segmentation, the extra masks of SBD, and joined sources.
 
 The papers train on SBD (8,498 images) and score on `seg11valid`: the 736 images of VOC 2011's
-validation set that SBD does not train on.
+validation set that are not in SBD's training set.
 """
 
 from __future__ import annotations
@@ -14,22 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.named import Inputs, Labels
-from fcn_jax.data.readers import (
-    DataError,
-    as_indices,
-    find_folder,
-    read_index_png,
-    read_list,
-    read_mat,
-)
+from fcn_jax.data.named import Images, Labels
+from fcn_jax.data.readers import DataError, as_indices, find_folder, read_list, read_mat
 from fcn_jax.data.source import FileSource
 
 CLASSES = tuple(
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
     "motorbike person pottedplant sheep sofa train tvmonitor".split()
 )
-"""VOC's 21 classes; index 0 is the background, a class like any other."""
+"""VOC's 21 classes; index 0 is the background, which is trained and scored as a class."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +35,8 @@ class VOC(FileSource):
     Attributes:
       year: The release. The images of 2011 are in 2012 as well, but its lists are longer.
       split: Which list. `seg11valid` is VOC 2011's validation set without SBD's training images;
-        its list comes with shelhamer/fcn.berkeleyvision.org (`data/pascal/seg11valid.txt`) and goes
-        beside the others. It can be read from either year.
+        copy its list from shelhamer/fcn.berkeleyvision.org (`data/pascal/seg11valid.txt`) to the
+        other lists. It can be read from either year.
       root: The data folder: the one holding `VOCdevkit` or `VOC2012`, or `VOC2012` itself.
 
     Raises:
@@ -87,23 +80,19 @@ class VOC(FileSource):
         """`SegmentationClass/NAME.png`."""
         return self.folder / "SegmentationClass" / f"{name}.png"
 
-    def read_label(self, name: str) -> UInt8[np.ndarray, "h w"]:
-        """The palette indices, 255 = ignored."""
-        return read_index_png(self.label_path(name))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SBD(FileSource):
     """Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): VOC's classes, more images.
 
-    Its masks have no ignored border. Its training set holds validation images of VOC: score on
-    `seg11valid`, or take them out with `Joined(..., excluding=...)`.
+    Its masks have no ignored border. Its training set contains validation images of VOC: score on
+    `seg11valid`, or remove them with `Joined(..., excluding=...)`.
 
     Layout: `benchmark_RELEASE/dataset/{img/ID.jpg, cls/ID.mat, SPLIT.txt}`, each `.mat` with the
     labels under `GTcls.Segmentation`.
 
     Attributes:
-      split: The list's name, as `train` (8,498 images) or `val`.
+      split: The list's name: `train` (8,498 images), `val` or another.
       root: The data folder: `dataset` itself or a folder above (`benchmark_RELEASE`, `sbdd`).
 
     Raises:
@@ -143,18 +132,18 @@ class SBD(FileSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Joined(FileSource):
-    """Several sources as one, each image once, none of the excluded ones.
+    """Several sources as one: each image once, without the excluded images.
 
     An id that is in several sources is read from the first of them. So
     `Joined(sources=(VOC(split="train"), SBD(split="train"), SBD(split="val")),
-    excluding=(VOC(split="val"),))` is the usual augmented training set of 10,582 images: VOC's own
-    finer masks where there are any, SBD's elsewhere, and no validation image.
+    excluding=(VOC(split="val"),))` is the usual augmented training set of 10,582 images: VOC's
+    finer masks for its own images, SBD's masks for the others, and no validation image.
 
     Attributes:
       sources: What to join, best labels first; all with the same classes.
       excluding: Sources whose ids must not appear, such as the validation set. Only their lists
         are read.
-      root: The data folder of every source that was not bound to one of its own.
+      root: The data folder of every source that does not have its own.
 
     Raises:
       DataError: The classes differ, nothing is left, or a source's own errors on first use.
@@ -169,7 +158,8 @@ class Joined(FileSource):
             (s.class_names, s.inputs) != (self.class_names, self.inputs) for s in self.sources
         ):
             raise DataError(
-                f"Joined expects sources with the same classes and inputs, got {self.sources}."
+                "Joined: expected one or more sources with the same classes and inputs, got "
+                f"{self.sources}."
             )
 
     @property
@@ -192,9 +182,6 @@ class Joined(FileSource):
             return sources
         return tuple(s if s.root is not None else s.at(self.root) for s in sources)
 
-    def _find(self, root: Path) -> Path:
-        return root
-
     @functools.cached_property
     def _owner(self) -> dict[str, FileSource]:
         excluded = {name for source in self._bound(self.excluding) for name in source.ids}
@@ -204,7 +191,7 @@ class Joined(FileSource):
                 if name not in excluded:
                     owner.setdefault(name, source)
         if not owner:
-            raise DataError(f"{self!r}: every image is excluded; nothing is left to read.")
+            raise DataError(f"{self!r}: every image is excluded; nothing is left. Exclude less.")
         return owner
 
     def _read_ids(self) -> tuple[str, ...]:
@@ -218,7 +205,7 @@ class Joined(FileSource):
         """The label in the first source that has it."""
         return self._owner[name].label_path(name)
 
-    def read_input(self, name: str) -> Inputs:
+    def read_input(self, name: str) -> Images:
         """The image in the first source that has it."""
         return self._owner[name].read_input(name)
 

@@ -1,1 +1,1 @@
-"""Hardware: the mesh of devices, processes, compiler options, and what a run was made on."""
+"""Hardware: the mesh of devices, processes, compiler options, and the environment of a run."""

@@ -11,11 +11,11 @@ import jax
 import jax.monitoring
 
 CPU_OPTIONS: dict[str, Any] = {
-    # XLA's CPU compiler hands convolutions to YNNPACK, whose weight gradients are several times
-    # slower than Eigen's; this keeps only the matrix products there (docs/architecture.md).
+    # XLA's CPU compiler gives convolutions to YNNPACK, whose weight gradients are several times
+    # slower than Eigen's. With this, only matrix products go there (docs/architecture.md).
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-    # Without it a train step copies all its parameters before it updates them in place, since
-    # XLA does not see that nothing reads them afterwards.
+    # Without it a train step copies all its parameters before it updates them in place: XLA does
+    # not see that nothing reads them afterwards.
     "xla_cpu_copy_insertion_use_region_analysis": True,
 }
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -24,15 +24,15 @@ _LONG = 2.0  # seconds
 
 @functools.cache
 def compiler_options() -> dict[str, Any] | None:
-    """Options for the backend in use; None where it needs none or knows none of ours."""
+    """Options for the backend in use; None if it needs none, or accepts none of ours."""
     if jax.default_backend() != "cpu":
         return None
     jax.monitoring.register_event_duration_secs_listener(_return_memory)
-    return {name: value for name, value in CPU_OPTIONS.items() if _known({name: value})} or None
+    return {name: value for name, value in CPU_OPTIONS.items() if _accepted({name: value})} or None
 
 
-def _known(options: dict[str, Any]) -> bool:
-    """Whether this jaxlib has the options; another may have dropped them."""
+def _accepted(options: dict[str, Any]) -> bool:
+    """Whether this version of jaxlib accepts the options; another version may not have them."""
     try:
         jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
@@ -41,9 +41,9 @@ def _known(options: dict[str, Any]) -> bool:
 
 
 def _return_memory(event: str, duration_secs: float, **_: Any) -> None:
-    """Gives what the compiler has freed back to the system: half a GB of a VGG16 train step.
+    """Returns memory that the compiler has freed to the system: 0.5 GB after a VGG16 train step.
 
-    It lies in pieces all over glibc's heap, which keeps them; elsewhere nothing is done.
+    glibc keeps freed pieces in its heap until it is asked; other C libraries have no `malloc_trim`.
     """
     if event == _COMPILED and duration_secs > _LONG:
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
@@ -53,8 +53,8 @@ def _return_memory(event: str, duration_secs: float, **_: Any) -> None:
 def jit(function: Callable[..., Any] | None = None, **arguments: Any) -> Callable[..., Any]:
     """`jax.jit` with `compiler_options()`, compiled at the first call; also a decorator.
 
-    The backend is only looked up when the function is first called, so that importing a module
-    never initialises one.
+    It looks up the backend when the function is first called, so importing a module never
+    initialises a backend.
     """
     if function is None:
         return functools.partial(jit, **arguments)
@@ -72,7 +72,7 @@ def jit(function: Callable[..., Any] | None = None, **arguments: Any) -> Callabl
 
 
 def use_compile_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX is told another."""
+    """Keep compiled programs in the user's cache folder, unless JAX has another cache folder."""
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
         root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(root / "fcn_jax" / "xla"))

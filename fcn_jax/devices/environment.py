@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""The versions and devices that a run uses."""
 
 import platform
 import subprocess
@@ -10,7 +10,7 @@ import jax
 
 
 def environment() -> dict[str, Any]:
-    """Versions and commit of this process, and the devices of all."""
+    """Versions and commit in this process, and the devices of all processes."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:

@@ -1,13 +1,13 @@
-"""Devices as a grid with the axes `data` and `space`: images over one, their rows over the other.
+"""Devices as a grid with the axes `data` and `space`: images along one, their rows along the other.
 
-Nothing here changes what is computed. The batch lies on the devices by images, all rows of an
-image on each device of `space`: it has 4 bytes a pixel, the trunk's maps have hundreds. Inside
-the compiled program the rows are spread (`spread_rows`), from the preprocessed image to the scores,
-and the compiler exchanges the rows that neighbours need. So heights need not be multiples of
-`space`, and a program has the shapes that it has on one device.
+A mesh does not change what is computed. Outside the compiled program, a batch is divided by images
+only: all devices along `space` hold all rows of their images (4 bytes a pixel, where the trunk's
+maps have hundreds). Inside the program the rows are spread (`spread_rows`), from the preprocessed
+image to the scores, and the compiler exchanges the rows that neighbours need. So a height need not
+be a multiple of `space`, and a program has the same shapes as on one device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,15 +22,15 @@ def parse_axes(text: str) -> dict[str, int]:
     """Devices along each axis: `data=4,space=2` is `{"data": 4, "space": 2}`.
 
     Raises:
-        ValueError: the text is no such list.
+        ValueError: the text is something else.
     """
     axes: dict[str, int] = {}
     for part in filter(None, text.split(",")):
         name, _, number = part.strip().partition("=")
         if name not in AXES or name in axes or not number.isdecimal() or int(number) < 1:
             raise ValueError(
-                f"--mesh {text}: expected data=N,space=N, or one of them, with N devices from 1 "
-                f"on; found {part!r}"
+                f"--mesh {text}: expected data=N,space=N or one of them, with N at least 1; found "
+                f"{part!r}"
             )
         axes[name] = int(number)
     return axes
@@ -41,8 +41,8 @@ def make_mesh(
 ) -> Mesh:
     """A mesh with the axes `data` and `space`, its devices ordered by process.
 
-    A process's devices hold whole images, or rows of images that it shares with its neighbours, so
-    that it need only read some images of each batch (`own_part`).
+    A process holds whole images, or shares the rows of an image with neighbour processes, so it
+    reads only some images of each batch (`own_part`).
 
     Args:
         batch_size: images in one pass; `data` divides it.
@@ -50,47 +50,48 @@ def make_mesh(
         axes: devices along each axis. Without `data`, as many as fit; without `space`, one.
 
     Raises:
-        ValueError: the batch cannot be divided so, or there are not that many devices.
+        ValueError: the batch cannot be divided like this, or there are too few devices.
     """
     groups: dict[int, list[Any]] = {}
     for device in sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id)):
         groups.setdefault(device.process_index, []).append(device)
-    local, axes = min(map(len, groups.values())), axes or {}
+    processes, local, axes = len(groups), min(map(len, groups.values())), axes or {}
     space = axes.get("space", 1)
 
     def fits(data: int) -> bool:
-        each, rest = divmod(data * space, len(groups))
-        even = not rest and 1 <= each <= local and (each % space == 0 or space % each == 0)
-        return even and batch_size % data == 0
+        used, rest = divmod(data * space, processes)  # devices of each process
+        if rest or not 1 <= used <= local or batch_size % data:
+            return False
+        return used % space == 0 or space % used == 0  # whole images, or whole processes
 
-    wanted = [axes["data"]] if "data" in axes else range(1, len(groups) * local // space + 1)
+    wanted = [axes["data"]] if "data" in axes else range(1, processes * local // space + 1)
     data = max(filter(fits, wanted), default=0)
     if not data:
-        raise ValueError(_misfit(batch_size, axes, len(groups), local))
-    each = data * space // len(groups)
-    grid = np.array([group[:each] for group in groups.values()]).reshape(data, space)
+        raise ValueError(_misfit(batch_size, axes, processes, local))
+    used = data * space // processes
+    grid = np.array([group[:used] for group in groups.values()]).reshape(data, space)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def _misfit(batch_size: int, axes: Mapping[str, int], processes: int, local: int) -> str:
+    """Why no mesh with these axes fits, and what to do."""
     asked = ",".join(f"{name}={number}" for name, number in axes.items())
-    there = f"{processes} processes with {local}" if processes > 1 else f"{local}"
+    subject = f"--mesh {asked} does not fit" if asked else "no mesh fits"
+    found = f"{processes} processes with {local}" if processes > 1 else f"{local}"
     text = (
-        f"{f'--mesh {asked}' if asked else 'a mesh'} does not fit a batch of {batch_size} on "
-        f"{there} devices: data must divide the batch, and data times space be no more than the "
-        "devices"
+        f"{subject} a batch of {batch_size} on {found} devices: data must divide the batch, and "
+        "data times space must be at most the number of devices"
     )
-    if processes > 1:
-        text += (
-            f" and a multiple of {processes}, with whole images on each process, or each image on "
-            "whole processes; a batch of 1 goes there by its rows: "
-            f"--mesh space={processes * local}"
-        )
-    return text
+    if processes == 1:
+        return text
+    return text + (
+        f" and a multiple of {processes}, with whole images on each process, or each image on "
+        f"whole processes; divide a batch of 1 by its rows: --mesh space={processes * local}"
+    )
 
 
 def own_part(mesh: Mesh) -> tuple[int, int]:
-    """(i, p): this process reads images i of p of each batch. Several may read the same ones."""
+    """(i, p): this process reads images i of p of each batch. Several may read the same images."""
     own = [
         row
         for row, devices in enumerate(mesh.devices)
@@ -102,11 +103,10 @@ def own_part(mesh: Mesh) -> tuple[int, int]:
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Any]:
     """The process's images of a batch (see `own_part`) as global arrays, images over `data`."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-
-    def place(value: Any) -> Any:
-        return jax.make_array_from_process_local_data(sharding, np.asarray(value))
-
-    return jax.tree.map(place, dict(batch))
+    return jax.tree.map(
+        lambda value: jax.make_array_from_process_local_data(sharding, np.asarray(value)),
+        dict(batch),
+    )
 
 
 def spreads_rows(mesh: Mesh | None) -> bool:
@@ -121,25 +121,30 @@ def spread_rows(mesh: Mesh | None, tree: Any) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*AXES)))
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """The tree, whole on every device of the mesh. Always copies: a step donates its state."""
-    return _placed(tree, lambda _: NamedSharding(mesh, PartitionSpec()))
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device holds completely."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
-def shard_over_data(mesh: Mesh, tree: Any) -> Any:
-    """The tree, each array along its longest axis that `data` divides; whole where none is."""
-    return _placed(tree, lambda x: over_data(mesh, x))
-
-
-def over_data(mesh: Mesh, x: Any) -> NamedSharding:
-    """Where `shard_over_data` puts an array."""
+def data_sharding(mesh: Mesh, x: Any) -> NamedSharding:
+    """The sharding of an array along its longest axis that `data` divides, else replicated."""
     n = mesh.shape["data"]
     axes = [axis for axis, length in enumerate(x.shape) if length % n == 0 and length]
     if not axes:
-        return NamedSharding(mesh, PartitionSpec())
+        return replicated_sharding(mesh)
     longest = max(axes, key=lambda axis: x.shape[axis])
     return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
 
 
-def _placed(tree: Any, sharding: Any) -> Any:
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Copies a tree to every device. It always copies, since a step donates its state."""
+    return _copied(tree, lambda _: replicated_sharding(mesh))
+
+
+def shard_over_data(mesh: Mesh, tree: Any) -> Any:
+    """Copies a tree, each of its arrays divided as `data_sharding` says."""
+    return _copied(tree, lambda x: data_sharding(mesh, x))
+
+
+def _copied(tree: Any, sharding: Callable[[Any], NamedSharding]) -> Any:
     return jax.tree.map(lambda x: jnp.copy(jax.device_put(x, sharding(x))), tree)

@@ -1,8 +1,8 @@
 """Several processes that make one run, through `jax.distributed`: joining, stopping, ending.
 
 Every process runs the same program on its own devices, and reads its own images. Process 0 leads:
-it prints and writes. If a process dies, the others end: at once where that breaks a connection, and
-otherwise by JAX when heartbeats have been missing for as long as `join` says.
+it prints and writes. If a process dies, the others end: at once if a connection breaks, otherwise
+when JAX misses heartbeats (see `join`).
 """
 
 import os
@@ -21,16 +21,16 @@ def join(
     *,
     heartbeat_seconds: int = 100,
 ) -> None:
-    """Join the other processes of this run; before JAX is used for anything else.
+    """Join the other processes of this run; call it before any other use of JAX.
 
-    Without arguments JAX finds them itself on Cloud TPU, under SLURM (`srun`) and under Open MPI;
-    on a plain machine nothing happens.
+    Without arguments, JAX finds the others on Cloud TPU, under SLURM (`srun`) and under Open MPI;
+    without a cluster, nothing happens.
 
     Args:
-        coordinator: HOST:PORT of process 0, where no cluster is found.
-        processes: how many there are.
-        process: which of them this is, from 0 on.
-        heartbeat_seconds: a process that was silent for so long counts as dead (100 is JAX's own).
+        coordinator: HOST:PORT of process 0, if JAX finds no cluster.
+        processes: number of processes.
+        process: number of this process, from 0.
+        heartbeat_seconds: a process that is silent this long counts as dead (100 is JAX's default).
 
     Raises:
         ValueError: some of the three are missing or wrong, or the others did not come.
@@ -49,13 +49,13 @@ def join(
     if processes is not None and process is not None and not 0 <= process < processes:
         raise ValueError(f"--process {process}: expected 0 to {processes - 1} of {processes}")
     if missing and os.environ.get("SLURM_NTASKS") == "1":
-        return  # alone; under SLURM, JAX would leave it one GPU of its node
+        return  # alone; JAX would use only one GPU of the node
     try:
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=heartbeat_seconds
         )
     except ValueError as error:
-        # How JAX says that it knows no cluster here.
+        # JAX's message when it finds no cluster.
         if not missing or "coordinator_address should be defined" not in str(error):
             raise
     except jax.errors.JaxRuntimeError as error:
@@ -67,40 +67,41 @@ def join(
 
 
 def is_leader() -> bool:
-    """Whether this is the process that prints and writes."""
+    """Whether this process prints and writes."""
     return jax.process_index() == 0
 
 
 def wait_for_all(where: str) -> None:
-    """Go on when every process has come here; `where` is the same text in all of them."""
+    """Wait until every process has come here; `where` is the same text in all of them."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def stop_agreed(step: int) -> bool:
-    """Whether all processes end after this step, since one of them got SIGTERM.
+    """Whether all processes stop after this step, because one of them got SIGTERM.
 
-    Every process asks once after every step; all get the same answer. JAX takes SIGTERM for it.
+    Every process asks once after every step, and all get the same answer. JAX's own handler of
+    SIGTERM takes the signal.
     """
     return multihost_utils.reached_preemption_sync_point(step)
 
 
-def trouble(error: BaseException | None) -> str | None:
-    """What to tell about an error that a process alone does not have; None of any other."""
+def lost_process_message(error: BaseException | None) -> str | None:
+    """The message for JAX's error when another process has ended; None for other errors."""
     if not (isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized()):
         return None
     return (
-        f"process {jax.process_index()} of {jax.process_count()} cannot go on: {error}\n"
+        f"process {jax.process_index()} of {jax.process_count()} cannot continue: {error}\n"
         "If another process has ended, its own output says why. Start all of them again: the run "
-        "goes on from its last checkpoint."
+        "resumes from its last checkpoint."
     )
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End this process after an error.
 
-    Not by way of Python's exit where there are others: JAX would wait for them there, while they
-    wait for this one.
+    With several processes it does not use Python's normal exit: JAX would wait there for the
+    others, while they wait for this process.
     """
     if not jax.distributed.is_initialized():
         sys.exit(status)

@@ -1,1 +1,1 @@
-"""Predicting and evaluating with a trained net."""
+"""Prediction with a trained net: labels of arrays and files, and confusion matrices."""

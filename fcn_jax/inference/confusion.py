@@ -1,7 +1,7 @@
-"""The confusion matrix of a network over a whole split."""
+"""Confusion matrices of a net over a whole split, for `fcn_jax.metrics.score`."""
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -20,12 +20,10 @@ from fcn_jax.metrics import confusion_matrix
 from fcn_jax.nn.coarse_scores import scores_of, sum_over_tiles
 from fcn_jax.nn.savings import use_for_rows
 
-Matrices = Int64[np.ndarray, "k k"] | dict[str, Int64[np.ndarray, "_ _"]]
-Progress = Callable[[int, Any], None]
-"""Called with the number of batches counted so far and a copy of their int64 (k, k) matrix."""
+_ENTRIES = ("image", "label", "size")
 
 
-def evaluate(
+def confusion_matrices(
     net: nn.Module,
     variables: Any,
     preprocess: Preprocess,
@@ -33,117 +31,107 @@ def evaluate(
     num_classes: int | Mapping[str, int],
     *,
     mesh: Mesh | None = None,
-    progress: Progress | None = None,
-) -> Matrices:
+    progress: Callable[[int, Any], None] | None = None,
+) -> Int64[np.ndarray, "k k"] | dict[str, Int64[np.ndarray, "_ _"]]:
     """Counts, over all batches, how often each true class was predicted as each class.
 
     Every labelled pixel counts once, whatever the batch size, the canvas and the devices. While the
-    device is at work on one batch, the host fetches the counts of the one before.
+    device works on one batch, the host fetches the counts of the batch before.
 
     Args:
         net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, num_classes). It is
             compiled once per shape of batch in the life of the process, not once per call.
-        variables: the network's variables.
-        preprocess: makes the network's input from uint8 images and sizes, on the device. Pass the
-            same function at every call: another one is another program.
+        variables: the net's variables.
+        preprocess: makes the net's input from uint8 images and sizes, on the device. Pass the same
+            function at every call: another function needs another compilation.
         batches: mappings with "image", uint8 (b, h, w, 3), 0..255, RGB; "label", uint8 (b, h, w),
             0..num_classes-1, or 255 where a pixel is ignored or outside its image; "size", int32
-            (b, 2), rows and columns of each image; for example
-            `read_ahead(batches, 0, len(batches))` of `evaluation_batches`. Each process brings its
-            own part of each batch.
-        num_classes: k, by name where the net has several outputs; labels and result are too then.
+            (b, 2), rows and columns of each image. Each process brings its own part of each batch.
+            For example `read_ahead(batches, 0, len(batches))` with `evaluation_batches`.
+        num_classes: k; for a net with several outputs a dictionary of them, by output. The labels
+            and the result are then dictionaries too.
         mesh: devices to use, with axes `data` (images) and `space` (rows); None is one device.
-        progress: called after each batch with the number of batches and the matrix so far.
+        progress: called after each batch with the number of batches and the result so far.
 
     Returns:
-        int64 (k, k), by name where `num_classes` is: entry (i, j) is the number of pixels of true
-        class i predicted as j, for `fcn_jax.metrics.score`.
+        int64 (k, k), or a dictionary of them by output. Entry (i, j) is the number of pixels of
+        true class i that were predicted as class j.
 
     Raises:
-        ValueError: if a batch lacks an entry, a label is neither a class nor 255, or the network
-            has not `num_classes` classes.
+        ValueError: if a batch lacks an entry, a label is neither a class nor 255, or the net does
+            not have `num_classes` classes.
     """
-    classes = _classes(num_classes)
+    classes = dict(num_classes) if isinstance(num_classes, Mapping) else num_classes
+    static_classes = FrozenDict(classes) if isinstance(classes, dict) else classes  # hashable
     total = jax.tree.map(lambda k: np.zeros((k, k), np.int64), classes)
-    if mesh is not None:
-        variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-    else:
-        variables = jax.tree.map(jnp.asarray, variables)
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    variables = jax.device_put(variables, sharding)
 
-    def add(number: int, counts: Any) -> None:
-        nonlocal total
+    def counts_of_batches() -> Iterator[Any]:
+        for number, batch in enumerate(batches, start=1):
+            _check(batch, number, classes)
+            placed = {name: batch[name] for name in _ENTRIES}
+            placed = placed if mesh is None else shard_batch(mesh, placed)
+            yield _count(net, preprocess, static_classes, mesh, variables, placed)
+        yield None
+
+    # `pairwise` asks for the next counts before it gives these: the device always has work.
+    for number, (counts, _) in enumerate(itertools.pairwise(counts_of_batches()), start=1):
         total = jax.tree.map(lambda sums, new: sums + np.asarray(new, np.int64), total, counts)
         if progress is not None:
             progress(number, jax.tree.map(np.copy, total))
-
-    pending, number = None, 0
-    for number, batch in enumerate(batches, start=1):
-        images, labels, sizes = _placed(batch, number, classes, mesh)
-        static = FrozenDict(classes) if isinstance(classes, dict) else classes
-        counts = _count(net, preprocess, static, mesh, variables, images, labels, sizes)
-        if pending is not None:
-            add(number - 1, pending)
-        pending = counts
-    if pending is not None:
-        add(number, pending)
     return total
 
 
-@functools.partial(jit, static_argnames=("net", "preprocess", "num_classes", "mesh"))
+@jit(static_argnames=("net", "preprocess", "num_classes", "mesh"))
 def _count(
     net: nn.Module,
     preprocess: Preprocess,
     num_classes: int | FrozenDict,
     mesh: Mesh | None,
     variables: Any,
-    images: Any,
-    labels: Any,
-    sizes: Int[Array, "b 2"],
+    batch: dict[str, Any],
 ) -> Any:
     """The int32 confusion matrix of one batch, for each output."""
-
-    def count(k: int, labels: Array, scores: Any) -> Array:
-        if scores.shape != (*labels.shape, k):
-            raise ValueError(
-                f"evaluate: expected scores {(*labels.shape, k)} for labels of {k} classes, found "
-                f"{scores.shape}. Give the network and the data set the same number of classes."
-            )
-
-        def of_rows(scores: Array, labels: Array) -> Array:
-            return confusion_matrix(labels, jnp.argmax(scores, axis=-1), k)
-
-        counts = sum_over_tiles(of_rows, scores, labels)
-        if mesh is None:
-            return counts
-        return jax.lax.with_sharding_constraint(counts, NamedSharding(mesh, PartitionSpec()))
-
-    images = spread_rows(mesh, preprocess(images, sizes))
+    images = spread_rows(mesh, preprocess(batch["image"], batch["size"]))
     with use_for_rows(spreads_rows(mesh)):
-        scores = scores_of(net, variables, images, sizes=sizes)
-    scores, labels = spread_rows(mesh, (scores, labels))
-    return jax.tree.map(count, _classes(num_classes), labels, scores)
+        scores = scores_of(net, variables, images, sizes=batch["size"])
+    scores, labels = spread_rows(mesh, (scores, batch["label"]))
+    classes = dict(num_classes) if isinstance(num_classes, FrozenDict) else num_classes
+    counts = jax.tree.map(_count_output, classes, labels, scores)
+    if mesh is None:
+        return counts
+    return jax.lax.with_sharding_constraint(counts, NamedSharding(mesh, PartitionSpec()))
 
 
-def _classes(num_classes: int | Mapping[str, int]) -> Any:
-    return dict(num_classes) if isinstance(num_classes, Mapping) else num_classes
-
-
-def _placed(batch: Mapping[str, Any], number: int, num_classes: Any, mesh: Mesh | None) -> Any:
-    """Images, labels and sizes of a checked batch, on their devices."""
-    missing = [key for key in ("image", "label", "size") if key not in batch]
-    if missing:
+def _count_output(num_classes: int, labels: Array, scores: Any) -> Int[Array, "k k"]:
+    """The int32 confusion matrix of one batch and output."""
+    if scores.shape != (expected := (*labels.shape, num_classes)):
         raise ValueError(
-            f"evaluate: batch {number} has entries {sorted(batch)}; expected also {missing}."
+            f"confusion_matrices: expected scores {expected} for labels of {num_classes} classes, "
+            f"found {scores.shape}. Give the net and the data set the same number of classes."
         )
 
-    def check(k: int, label: np.ndarray) -> None:
+    def count_rows(scores: Array, labels: Array) -> Array:
+        return confusion_matrix(labels, jnp.argmax(scores, axis=-1), num_classes)
+
+    return sum_over_tiles(count_rows, scores, labels)
+
+
+def _check(batch: Mapping[str, Any], number: int, num_classes: Any) -> None:
+    """Raises ValueError if an entry is missing, or a label is neither a class nor 255."""
+    if missing := set(_ENTRIES) - set(batch):
+        raise ValueError(
+            f"confusion_matrices: batch {number} has entries {sorted(batch)}; expected also "
+            f"{sorted(missing)}."
+        )
+
+    def check_label(k: int, label: np.ndarray) -> None:
         unknown = np.unique(label[(label >= k) & (label != IGNORE)])
         if unknown.size:
             raise ValueError(
-                f"evaluate: batch {number} has labels {unknown.tolist()}; expected "
+                f"confusion_matrices: batch {number} has labels {unknown.tolist()}; expected "
                 f"0..{k - 1} or 255 (ignored). Check num_classes, or map the labels."
             )
 
-    jax.tree.map(check, num_classes, batch["label"])
-    parts = {key: batch[key] for key in ("image", "label", "size")}
-    return tuple((parts if mesh is None else shard_batch(mesh, parts)).values())
+    jax.tree.map(check_label, num_classes, batch["label"])

@@ -1,6 +1,7 @@
 """Predictions for image files and folders of them."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,43 +11,33 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps
 
 from fcn_jax.inference.predictor import Predictor
-from fcn_jax.report.pictures import overlay as lay_over
-from fcn_jax.report.pictures import write_label_png, write_png
+from fcn_jax.report import pictures
 
 _SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .png .ppm .tif .tiff .webp".split())
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)  # Pillow raises these
+# What Pillow raises on files that it cannot read.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class Failure(NamedTuple):
-    """A path that gave no prediction, and why."""
+    """A path without a prediction, and the reason."""
 
     path: Path
     reason: str
 
 
 class Predicted(NamedTuple):
-    """What became of the paths.
-
-    Attributes:
-        written: the label's file by its image's.
-        failures: what could not be read or found.
-    """
+    """The label's file by its image's file, and what could not be found or read."""
 
     written: dict[Path, Path]
     failures: list[Failure]
 
 
 def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads an image file as a person sees it, as RGB.
+    """Reads an image file as viewers show it, as RGB.
 
-    The image is turned upright as its EXIF orientation says, so the result may be as wide as the
-    stored image is high. Transparent pixels are laid on white. 16-bit gray is divided by 257. CMYK
-    and palette images are converted by Pillow; of an animation, the first picture counts.
+    The image is turned upright as its EXIF orientation says, so rows and columns may be swapped.
+    Transparent pixels are put on white. 16-bit gray is divided by 257. Pillow converts CMYK and
+    palette images; of an animation, the first picture counts.
 
     Args:
         path: a file of any format that Pillow reads.
@@ -55,8 +46,8 @@ def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
         uint8 (h, w, 3), 0..255, RGB.
 
     Raises:
-        ValueError: if the pixels are of 32 bits, which have no agreed white.
-        OSError: if the file is missing, or no whole image.
+        ValueError: if the pixels have 32 bits: no value of them is known to be white.
+        OSError: if the file is missing, not an image, or cut short.
     """
     with Image.open(path) as stored:
         image = ImageOps.exif_transpose(stored)
@@ -68,22 +59,22 @@ def upright_size(path: Path | str) -> tuple[int, int]:
     """Rows and columns of an image as `read_rgb` gives it, from its header alone.
 
     Raises:
-        OSError: if the file is missing, or no image.
+        OSError: if the file is missing or not an image.
     """
     with Image.open(path) as stored:
-        lying = stored.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        return stored.size if lying else (stored.height, stored.width)
+        swapped = stored.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return stored.size if swapped else (stored.height, stored.width)
 
 
 def rgb_pixels(image: Image.Image, path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels of any mode as RGB: 16 bits scaled to 8, transparency laid on white.
+    """Pixels of any mode as RGB: 16 bits scaled to 8, transparency put on white.
 
     Args:
         image: a decoded image, or a part of one.
         path: its file, for messages.
 
     Raises:
-        ValueError: if the pixels are of 32 bits, which have no agreed white.
+        ValueError: if the pixels have 32 bits: no value of them is known to be white.
     """
     if image.mode.startswith("I;16"):
         gray = np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
@@ -91,7 +82,7 @@ def rgb_pixels(image: Image.Image, path: Path | str) -> UInt8[np.ndarray, "h w 3
     if image.mode in ("I", "F"):
         raise ValueError(
             f"{path}: expected pixels of 8 or 16 bits, found 32 bits (mode {image.mode}): scale "
-            "them to 0..255 and save them again."
+            "them to 0..255 and save the image again."
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -111,35 +102,30 @@ def predict_files(
 ) -> Predicted:
     """Predicts the label of every image and writes it as `NAME.png` into `out`.
 
-    Where two images would share a name, the later one's gets its suffix (`a_jpg`), then a number
-    (`a_2`). No image that is read is ever written over.
+    NAME is the image's name without its suffix. If it is taken, it becomes `NAME_jpg` (the suffix),
+    then `NAME_2`. No image that is read is ever written over.
 
     Args:
         predictor: image uint8 (h, w, 3) RGB -> label uint8 (h, w). A `Predictor` is prepared for
             the sizes of all images first.
-        paths: image files, and folders, whose images are taken with those of their subfolders in
-            the order of their names.
+        paths: image files, and folders, for all images in them and their subfolders, by name.
         out: folder for `NAME.png`, a palette PNG whose values are the classes, of the size of the
             upright image (see `read_rgb`), and `NAME_overlay.png`.
-        overlay: whether to write the image with the colours of its classes too.
+        overlay: whether to write also the image with the colours of its classes.
         palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
-        background: whether label 0 is coloured in the overlay too, where it is a class like others.
-        progress: called after each image with the number of images that are done and of all.
+        background: whether the overlay colours label 0 too, where it is a class like the others.
+        progress: called after each image with the numbers of images done and of all images.
 
     Returns:
-        What was written, and what could not be read or found, with the reason.
+        What was written, and what could not be found or read, with the reason.
 
     Raises:
         ValueError: if `out` is one of the folders to read or lies in one: a second run would take
             the predictions for images.
     """
-    out = Path(out)
-    images, failures = _expand([Path(p) for p in paths], out)
-    targets = {
-        path: out / f"{name}.png" for path, name in zip(images, _names(images, out), strict=True)
-    }
+    targets, failures = _targets(paths, Path(out))
     if isinstance(predictor, Predictor):
-        predictor.prepare(_sizes(images))
+        predictor.prepare(_sizes(targets))
     written = {}
     for number, (path, target) in enumerate(targets.items(), start=1):
         try:
@@ -148,10 +134,10 @@ def predict_files(
             failures.append(Failure(path, _reason(error)))
         else:
             label = predictor(image)
-            written[path] = write_label_png(target, label, palette)
+            written[path] = pictures.write_label_png(target, label, palette)
             if overlay:
-                coloured = lay_over(image, label, palette=palette, background=background)
-                write_png(target.with_name(f"{target.stem}_overlay.png"), coloured)
+                coloured = pictures.overlay(image, label, palette=palette, background=background)
+                pictures.write_png(target.with_name(f"{target.stem}_overlay.png"), coloured)
         if progress is not None:
             progress(number, len(targets))
     return Predicted(written, failures)
@@ -164,33 +150,26 @@ def predict_large_files(
     *,
     palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> Predicted:
-    """As `predict_files`, for images that need not fit into memory; no overlays are written.
+    """As `predict_files`, with its result and errors, for images that need not fit into memory.
 
     Args:
-        predict_file: reads an image file and writes its label, `TiledPredictor.predict_file`.
-        paths: image files and folders.
-        out: folder for `NAME.png`.
-        palette: colours by label.
-
-    Returns:
-        What was written, and what could not be read, with the reason.
-
-    Raises:
-        ValueError: if `out` is one of the folders to read or lies in one.
+        predict_file: `TiledPredictor.predict_file`: reads an image file and writes its label.
+        paths: as in `predict_files`.
+        out: folder for `NAME.png`; no overlays are written.
+        palette: as in `predict_files`.
     """
-    out = Path(out)
-    images, failures = _expand([Path(p) for p in paths], out)
+    targets, failures = _targets(paths, Path(out))
     written = {}
-    for path, name in zip(images, _names(images, out), strict=True):
+    for path, target in targets.items():
         try:
-            written[path] = predict_file(path, out / f"{name}.png", palette=palette)
+            written[path] = predict_file(path, target, palette=palette)
         except _UNREADABLE as error:
             failures.append(Failure(path, _reason(error)))
     return Predicted(written, failures)
 
 
 def _sizes(images: Iterable[Path]) -> Iterator[tuple[int, int]]:
-    """Sizes of those that can be opened; the others fail when they are read."""
+    """Rows and columns of the images that can be opened; the others fail when they are read."""
     for path in images:
         with contextlib.suppress(*_UNREADABLE):
             yield upright_size(path)
@@ -202,16 +181,16 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _expand(paths: list[Path], out: Path) -> tuple[list[Path], list[Failure]]:
-    """Files to read, folders replaced by the images in them, each file once."""
+def _targets(paths: Iterable[Path | str], out: Path) -> tuple[dict[Path, Path], list[Failure]]:
+    """The label's file by its image's file, each image once; and the folders without images."""
     images, failures = {}, []
-    for path in paths:
+    for path in map(Path, paths):
         if not path.is_dir():
             images.setdefault(path.resolve(), path)
             continue
         if out.resolve().is_relative_to(path.resolve()):
             raise ValueError(
-                f"{out}: expected a folder for predictions outside of the images, found it in "
+                f"{out}: expected a folder for predictions outside of the images, found one in "
                 f"{path}: a second run would take predictions for images. Choose another folder."
             )
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
@@ -219,11 +198,12 @@ def _expand(paths: list[Path], out: Path) -> tuple[list[Path], list[Failure]]:
             failures.append(Failure(path, f"no image ({', '.join(sorted(_SUFFIXES))}) in it"))
         for file in inside:
             images.setdefault(file.resolve(), file)
-    return list(images.values()), failures
+    names = _unique_names(list(images.values()), out)
+    return {p: out / f"{n}.png" for p, n in zip(images.values(), names, strict=True)}, failures
 
 
-def _names(images: list[Path], out: Path) -> list[str]:
-    """One name per image whose files are neither another's nor an image to read."""
+def _unique_names(images: list[Path], out: Path) -> list[str]:
+    """One name per image, such that no file to write is another one or an image to read."""
 
     # Two names that differ in case are one file on some disks.
     def files(name: str) -> set[str]:
@@ -232,10 +212,10 @@ def _names(images: list[Path], out: Path) -> list[str]:
     taken = {str(path.resolve()).casefold() for path in images}
     names = []
     for path in images:
-        stem, suffix, number = path.stem, path.suffix.lstrip("."), 2
-        name = stem if not files(stem) & taken else f"{stem}_{suffix}"
-        while files(name) & taken:
-            name, number = f"{stem}_{number}", number + 1
+        stem, suffix = path.stem, path.suffix.lstrip(".")
+        numbered = (f"{stem}_{n}" for n in itertools.count(2))
+        candidates = itertools.chain([stem, f"{stem}_{suffix}"], numbered)
+        name = next(name for name in candidates if not files(name) & taken)
         taken |= files(name)
         names.append(name)
     return names

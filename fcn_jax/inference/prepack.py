@@ -1,4 +1,4 @@
-"""Weights laid out for many predictions."""
+"""Weights rearranged once, so that many predictions on a CPU take less time."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from fcn_jax.nets.inputs import placeholder
 
 
 def prepack(net: nn.Module, variables: Any) -> Any:
-    """Variables that predict faster on a CPU, and cannot be trained; as they were elsewhere.
+    """Transposes large kernels, so that a CPU predicts faster; on other devices changes nothing.
 
-    The kernels of fc6 and fc7, matrices of 411 and 67 MB in VGG16, are turned so that the outputs
-    come first, which XLA multiplies with in two thirds of the time. It takes a second or two, so it
-    pays from some ten images on. Scores are those of the variables given, up to rounding.
+    The kernels of fc6 and fc7 are matrices of 411 and 67 MB in VGG16. With the outputs as the first
+    axis, XLA multiplies by them in two thirds of the time. This takes a second or two, so it pays
+    off from about ten images. Scores are equal up to rounding; the result cannot be trained.
 
     Args:
-        net: the network, of this library's layers.
+        net: the net, of this library's layers.
         variables: its variables.
 
     Returns:
-        Variables for `net.apply` and the predictors, with turned kernels in the collection `packed`
-        instead of `params`.
+        Variables for `net.apply` and the predictors. The transposed kernels are in the collection
+        `packed` instead of `params`.
 
     Example:
         `predict = Predictor(net, prepack(net, variables), preprocess)`
@@ -34,6 +34,6 @@ def prepack(net: nn.Module, variables: Any) -> Any:
     images = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), placeholder(net, (1, 224, 224)))
     pack = jit(lambda variables: net.apply(variables, images, mutable=["packed"])[1])
     packed = pack(variables).get("packed", {})
-    kept = flatten_dict(variables["params"]).items()
-    params = {path: leaf for path, leaf in kept if path not in flatten_dict(packed)}
+    params, moved = flatten_dict(variables["params"]), flatten_dict(packed)
+    params = {path: leaf for path, leaf in params.items() if path not in moved}
     return {**variables, "params": unflatten_dict(params), "packed": packed}

@@ -1,4 +1,4 @@
-"""What a net does at a given image size, layer by layer: geometry, parameters, FLOPs."""
+"""A table of a net's layers at a given image size: geometry, parameters, FLOPs."""
 
 import dataclasses
 from fractions import Fraction
@@ -22,13 +22,13 @@ class Row:
         name: path of the layer.
         kind: its class.
         kernel: rows and columns of its kernel, 0 where it has none.
-        stride: its stride, or the factor of an upsampling, as 1/factor.
+        stride: its stride; of an upsampling, 1/factor.
         padding: zero cells on each side, an unstored ring of the input included.
         shape: rows, columns, channels of its result.
         grid_stride: input pixels between neighbouring cells of the result.
         grid_offset: input coordinate of the result's cell 0.
         field: extent of the receptive field in input pixels.
-        parameters: how many numbers it learns.
+        parameters: number of its parameters.
         flops: floating point operations of one forward pass, 2 per multiply-add.
         crop: the derived offset of a crop, or None.
     """
@@ -48,10 +48,10 @@ class Row:
 
 
 def explain(net: nn.Module, height: int, width: int, *, channels: int = 3) -> list[Row]:
-    """The rows of a net for one image of that size; nothing is computed, only traced."""
+    """The rows of a net for one image of that size; the net is traced, not computed."""
     rows: list[Row] = []
 
-    def note(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def record(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         result = next_call(*args, **kwargs)
         layer = context.module
         if context.method_name == "__call__" and isinstance(result, FeatureMap):
@@ -60,11 +60,10 @@ def explain(net: nn.Module, height: int, width: int, *, channels: int = 3) -> li
                 rows.append(_row(layer, args[0], result))
         return result
 
-    def trace(images: Any) -> Any:
-        with nn.intercept_methods(note):
-            return net.init(jax.random.key(0), images)
-
-    jax.eval_shape(trace, placeholder(net, (1, height, width), channels=channels))
+    images = placeholder(net, (1, height, width), channels=channels)
+    with nn.intercept_methods(record):
+        # A new function on each call, as JAX does not trace the same function twice.
+        jax.eval_shape(lambda images: net.init(jax.random.key(0), images), images)
     return rows
 
 
@@ -99,17 +98,8 @@ def explain_table(rows: list[Row]) -> Any:
     from rich.table import Table
 
     table = Table(title="layers, and where the crop offsets come from", title_justify="left")
-    for column in (
-        "layer",
-        "kernel",
-        "stride",
-        "pad",
-        "output",
-        "grid",
-        "field",
-        "params",
-        "MFLOP",
-    ):
+    columns = ("layer", "kernel", "stride", "pad", "output", "grid", "field", "params", "MFLOP")
+    for column in columns:
         table.add_column(column, justify="left" if column == "layer" else "right")
     for row in rows:
         table.add_row(
@@ -118,27 +108,17 @@ def explain_table(rows: list[Row]) -> Any:
             "" if row.crop is not None else str(row.stride),
             f"crop {row.crop}" if row.crop is not None else str(row.padding),
             f"{row.shape[0]}x{row.shape[1]}x{row.shape[2]}",
-            f"{_number(row.grid_stride)}i{_signed(row.grid_offset)}",
-            _number(row.field),
+            f"{float(row.grid_stride):g}i{float(row.grid_offset):+g}",
+            "image" if row.field == WHOLE_IMAGE else f"{float(row.field):g}",
             f"{row.parameters:,}" if row.parameters else "",
             f"{row.flops / 1e6:,.0f}" if row.flops else "",
             end_section=row.kind == "MaxPool",
         )
-    total = [sum(r.parameters for r in rows), sum(r.flops for r in rows)]
+    parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
     table.add_section()
-    table.add_row("total", "", "", "", "", "", "", f"{total[0]:,}", f"{total[1] / 1e6:,.0f}")
+    table.add_row("total", "", "", "", "", "", "", f"{parameters:,}", f"{flops / 1e6:,.0f}")
     table.caption = (
         "grid: input pixel under the centre of cell i. Two maps are added where their grids "
         "coincide: the crop offset is the difference of their offsets over the stride."
     )
     return table
-
-
-def _number(x: Fraction | float) -> str:
-    if x == WHOLE_IMAGE:
-        return "image"
-    return f"{float(x):g}"
-
-
-def _signed(x: Fraction) -> str:
-    return f"{float(x):+g}" if x else "+0"

@@ -12,44 +12,38 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
-from fcn_jax.nets.inputs import as_image, stacked
+from fcn_jax.nets.inputs import as_image, concat_inputs
 from fcn_jax.nets.trunks import Ending
 from fcn_jax.nn.background import pointwise, with_border
-from fcn_jax.nn.feature_map import FeatureMap, overlap
-from fcn_jax.nn.layers import (
-    AveragePool,
-    Conv,
-    Crop,
-    Scale,
-    Sum,
-    relu,
-)
+from fcn_jax.nn.feature_map import FeatureMap, Outline, overlap
+from fcn_jax.nn.layers import AveragePool, Conv, Crop, Scale, Sum, relu
 from fcn_jax.nn.savings import current
 from fcn_jax.nn.upsampling import BilinearUpsampling, Upsampling
 
 Classes = int | Mapping[str, int]
+Maps = dict[str, FeatureMap]
 
 
 class FCN(nn.Module):
     """A trunk whose deepest map is scored, upsampled and fused with scores of shallower maps.
 
-    The number of skips makes it a 32s, 16s or 8s net. Every crop offset and every upsampling
-    factor follows from the grids.
+    The number of skips makes it a 32s, 16s or 8s net. Upsampling factors and crop offsets follow
+    from the grids (`upsampling_kernel`, `crop_offset`).
 
     Attributes:
         trunk: module from the image to named feature maps (see `fcn_jax.nets.trunks`).
-        num_classes: channels of the scores; by name where one trunk serves several heads,
-            `{"semantic": 33, "geometric": 3}`, and the scores are then a dictionary by these names.
+        num_classes: channels of the scores; for several heads on one trunk, by name, such as
+            `{"semantic": 33, "geometric": 3}`: the scores are then a dictionary by these names.
         skips: maps whose scores are added, deepest first, e.g. `("pool4", "pool3")`.
-        skip_scales: a fixed factor on each skip's features, e.g. the at-once net's
-            `(0.01, 0.0001)`; empty for none.
+        skip_scales: a fixed factor on each skip's features, such as `(0.01, 0.0001)` in the at-once
+            net; empty for none.
         upsampling: layer between skips: `BilinearUpsampling` (fixed, as the reference code),
             `LearnedUpsampling`, `DenseUpsampling` or `NormalizedUpsampling`.
         final_upsampling: layer up to the image.
         dtype: compute dtype of the trunk; scores and all that follows are float32.
-        inputs: channels of each input by name where there are several, `{"color": 3, "depth": 1}`;
-            images are then a dictionary, and the trunk sees its parts stacked in this order (early
-            fusion: FCN papers, section 5, NYUDv2). Empty: one array.
+        inputs: empty for one array of images. For several inputs, the channels of each by name,
+            such as `{"color": 3, "depth": 1}`: images are then a dictionary, and the trunk gets
+            their channels concatenated in this order (early fusion: FCN papers, section 5, NYUDv2).
     """
 
     trunk: nn.Module
@@ -64,7 +58,7 @@ class FCN(nn.Module):
     gives_coarse_scores: ClassVar[bool] = True  # takes `upsample=False`
 
     def __post_init__(self):
-        # A net is a configuration, which is hashed and compared; the order of its inputs counts.
+        # Tuples and FrozenDicts hash, as a configuration must; the order of the inputs counts.
         self.inputs = tuple(dict(self.inputs).items())
         if isinstance(self.num_classes, Mapping):
             self.num_classes = FrozenDict(self.num_classes)
@@ -88,16 +82,16 @@ class FCN(nn.Module):
                 image fills it.
             train: apply dropout (random stream `dropout`) and update batch statistics.
             upsample: False for scores that are not upsampled yet (see
-                `fcn_jax.nn.coarse_scores.CoarseScores`), which the losses take.
+                `fcn_jax.nn.coarse_scores.CoarseScores`).
 
         Returns:
             float32 scores `(b, h, w, k)`, by name where `num_classes` is; zero outside the true
             sizes.
 
         Raises:
-            ValueError: an unknown skip, or maps that cannot be lined up; the layers are named.
+            ValueError: an unknown skip, or maps that cannot be aligned; the layers are named.
         """
-        image = as_image(stacked(images, dict(self.inputs)), sizes, self.dtype)
+        image = as_image(concat_inputs(images, dict(self.inputs)), sizes, self.dtype)
         ringed = image.replace(ring=getattr(self.trunk, "ring", 0))
         if current().border_skipping and getattr(self.trunk, "follows_borders", False):
             ringed = with_border(ringed)
@@ -109,58 +103,47 @@ class FCN(nn.Module):
         maps = self.trunk(ringed, train=train)
         self._check_skips(maps)
         if isinstance(self.num_classes, int):
-            return self._head(maps, image, self.num_classes, "", upsample)
+            return self._head(maps, image, self.num_classes, "", upsample=upsample)
         return {
-            name: self._head(maps, image, classes, f"_{name}", upsample)
+            name: self._head(maps, image, classes, f"_{name}", upsample=upsample)
             for name, classes in self.num_classes.items()
         }
 
     def _head(
-        self,
-        maps: dict[str, FeatureMap],
-        image: FeatureMap,
-        classes: int,
-        tail: str,
-        upsample: bool,
+        self, maps: Maps, image: FeatureMap, classes: int, suffix: str, *, upsample: bool
     ) -> Any:
-        """Scores of one head; `tail` ends the names of its layers."""
-        x = self._score(next(reversed(maps.values())), classes, f"score_fr{tail}")
-        last = ""
+        """Scores of one head; the names of its layers end in `suffix`."""
+        x = self._fuse(maps, classes, suffix)
+        factor, kernel = upsampling_kernel(x, image)
+        # Caffe's names; "upscore2" is the first skip's.
+        name = f"upscore{factor}" if self.skips and factor != 2 else "upscore"
+        layer = self.final_upsampling(factor, kernel, name=f"{name}{suffix}")
+        offset = crop_offset(layer.outline(x), image)
+        if not upsample:
+            return layer.without_upsampling(x, offset, image.shape, image.size)
+        return Crop(offset, image.shape, name=f"score{suffix}")(layer(x), image.size).values
+
+    def _fuse(self, maps: Maps, classes: int, suffix: str) -> FeatureMap:
+        """Scores of the deepest map and of the skips, added on the grid of the last skip."""
+        x = self._score(next(reversed(maps.values())), classes, f"score_fr{suffix}")
+        upscore = f"upscore2{suffix}"
         for i, name in enumerate(self.skips):
             skip = maps[name]
             if self.skip_scales:
-                skip = Scale(self.skip_scales[i], name=f"scale_{name}{tail}")(skip)
-            skip = self._score(skip, classes, f"score_{name}{tail}")
+                skip = Scale(self.skip_scales[i], name=f"scale_{name}{suffix}")(skip)
+            skip = self._score(skip, classes, f"score_{name}{suffix}")
             factor, kernel = upsampling_kernel(x, skip)
-            upscore = f"upscore_{last}{tail}" if last else f"upscore2{tail}"
             x = self.upsampling(factor, kernel, name=upscore)(x)
-            fuse = f"fuse_{name}{tail}"
-            x = Sum(name=fuse)(x, skip).replace(name=fuse)
-            last = name
-        factor, kernel = upsampling_kernel(x, image)
-        # Caffe's names; "upscore2" is the first skip's.
-        final = f"upscore{factor}" if last and factor != 2 else "upscore"
-        layer = self.final_upsampling(factor, kernel, name=f"{final}{tail}")
-        full = layer.outline(x)
-        shared = overlap(full, image)
-        if shared.starts[1] or shared.shape != image.shape:
-            raise ValueError(
-                f"{full.name} ({full.shape[0]}x{full.shape[1]} from pixel {full.grid.offset} on) "
-                f"does not cover the image ({image.shape[0]}x{image.shape[1]}); give the trunk a "
-                "larger ring"
-            )
-        if not upsample:
-            return layer.later(x, shared.starts[0], image.shape, image.size)
-        x = layer(x)
-        return Crop(shared.starts[0], shared.shape, name=f"score{tail}")(x, image.size).values
+            x = Sum(name=f"fuse_{name}{suffix}")(x, skip)
+            upscore = f"upscore_{name}{suffix}"
+        return x
 
     def _score(self, x: FeatureMap, classes: int, name: str) -> FeatureMap:
         x = pointwise(x, lambda values: values.astype(jnp.float32))
         return Conv(classes, 1, zero_init=True, name=name)(x)
 
-    def _check_skips(self, maps: dict[str, FeatureMap]) -> None:
-        unknown = [name for name in self.skips if name not in maps]
-        if unknown:
+    def _check_skips(self, maps: Maps) -> None:
+        if unknown := [name for name in self.skips if name not in maps]:
             raise ValueError(f"the trunk has no map {unknown}; it has {list(maps)}")
         if self.skip_scales and len(self.skip_scales) != len(self.skips):
             raise ValueError(
@@ -169,17 +152,17 @@ class FCN(nn.Module):
 
 
 def FCN32s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
-    """Single-stream net: the deepest map alone."""
+    """The deepest map alone, without skips."""
     return FCN(trunk=trunk, num_classes=num_classes, **fields)
 
 
 def FCN16s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
-    """One skip: `pool4` unless `skips` says otherwise."""
+    """One skip, by default `pool4`."""
     return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4",), **fields})
 
 
 def FCN8s(trunk: nn.Module, num_classes: Classes, **fields: Any) -> FCN:  # noqa: N802
-    """Two skips: `pool4` and `pool3` unless `skips` says otherwise."""
+    """Two skips, by default `pool4` and `pool3`."""
     return FCN(trunk=trunk, num_classes=num_classes, **{"skips": ("pool4", "pool3"), **fields})
 
 
@@ -187,8 +170,8 @@ class Classifier(nn.Module):
     """The classification net as a convolution: one score per class at every place.
 
     On an image of the net's own crop size (224 for VGG16) the result is 1x1 and equals the
-    ordinary classifier; on a larger one it is the heat map of the classifier slid over it, but
-    that the trunk's layers see the image beyond each crop, and not their zero padding.
+    ordinary classifier. On a larger image it is a heat map: the classifier at every position, whose
+    layers see the image beyond each crop instead of zero padding.
 
     Attributes:
         trunk: the trunk; its `classifier` says how the net ends.
@@ -213,7 +196,8 @@ class Classifier(nn.Module):
         """
         if getattr(self.trunk, "aligned", False):
             raise ValueError(
-                "an aligned trunk pads fc6 and is not the classifier's; pass it with aligned=False"
+                "an aligned trunk pads fc6, which the classifier does not; pass a trunk with "
+                "aligned=False"
             )
         maps = self.trunk(as_image(images, sizes, jnp.float32), train=train)
         ending = getattr(self.trunk, "classifier", Ending())
@@ -228,11 +212,11 @@ class Classifier(nn.Module):
 def upsampling_kernel(coarse: FeatureMap, fine: FeatureMap) -> tuple[int, int]:
     """Factor and kernel of the bilinear upsampling that brings `coarse` onto `fine`'s grid.
 
-    The kernel is twice the factor, or one less where only that puts cells upon cells (63 for
-    AlexNet's 32).
+    The kernel is twice the factor, or one less where only that aligns the grids (63 for AlexNet's
+    32).
 
     Raises:
-        ValueError: the strides are not multiples, or neither kernel lines the maps up.
+        ValueError: the strides are not multiples, or neither kernel aligns the grids.
     """
     ratio = coarse.grid.stride / fine.grid.stride
     if ratio.denominator != 1:
@@ -249,3 +233,19 @@ def upsampling_kernel(coarse: FeatureMap, fine: FeatureMap) -> tuple[int, int]:
         f"{coarse.name} (cell 0 at pixel {coarse.grid.offset}) cannot be brought onto "
         f"{fine.name} (cell 0 at pixel {fine.grid.offset}) by upsampling {factor} times"
     )
+
+
+def crop_offset(upsampled: Outline, image: FeatureMap) -> int:
+    """The row, and column, of the upsampled scores at which the image begins: 19, 27 or 31.
+
+    Raises:
+        ValueError: the scores do not cover the image, or lie between its pixels.
+    """
+    shared = overlap(upsampled, image)
+    if shared.starts[1] or shared.shape != image.shape:
+        (h, w), (rows, columns) = upsampled.shape, image.shape
+        raise ValueError(
+            f"{upsampled.name} ({h}x{w} from pixel {upsampled.grid.offset} on) does not cover the "
+            f"image ({rows}x{columns}); give the trunk a larger ring"
+        )
+    return shared.starts[0]

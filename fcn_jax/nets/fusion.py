@@ -1,4 +1,4 @@
-"""Nets with several inputs that are scored apart and averaged."""
+"""Nets with several inputs: each input is scored by a net of its own, the scores are averaged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ from fcn_jax.nn.coarse_scores import CoarseScores, is_coarse
 
 
 class LateFusion(nn.Module):
-    """The mean of the scores of several nets, each with an input of its own.
+    """The mean of the scores of several nets, one for each input.
 
     Upsampling is linear, so the mean of the upsampled scores is the reference's upsampled mean.
 
     Attributes:
-        streams: a net per input, by its name: `{"color": FCN32s(...), "hha": FCN32s(...)}`.
+        streams: a net by the name of its input: `{"color": FCN32s(...), "hha": FCN32s(...)}`.
 
     Source: shelhamer/fcn.berkeleyvision.org nyud-fcn32s-color-hha/net.py (`score_fused`, with
     coefficients of one half); FCN (TPAMI) section 5, NYUDv2.
@@ -28,7 +28,7 @@ class LateFusion(nn.Module):
     streams: Mapping[str, FCN]
 
     def __post_init__(self):
-        # Hashable; and copies, since linen lets one module in two places share its parameters.
+        # A FrozenDict is hashable. Copies, as a linen module in two places shares its parameters.
         self.streams = FrozenDict(
             {name: net.clone(_deep_clone=True) for name, net in self.streams.items()}
         )
@@ -36,12 +36,12 @@ class LateFusion(nn.Module):
 
     @property
     def num_classes(self) -> Classes:
-        """Those of every stream."""
+        """Classes of each stream."""
         return next(iter(self.streams.values())).num_classes
 
     @property
     def gives_coarse_scores(self) -> bool:
-        """Whether the streams' scores may be upsampled after their mean is taken."""
+        """Whether the streams' mean can be taken before the last upsampling."""
         layers = {net.final_upsampling for net in self.streams.values()}
         return len(layers) == 1 and not layers.pop().learned
 
@@ -73,6 +73,4 @@ class LateFusion(nn.Module):
 
 
 def _mean(*scores: Any) -> Any:
-    if isinstance(scores[0], CoarseScores):
-        return CoarseScores.mean(scores)
-    return sum(scores) / len(scores)
+    return CoarseScores.mean(scores) if is_coarse(scores[0]) else sum(scores) / len(scores)

@@ -1,4 +1,4 @@
-"""What a net is given: one array of images, or several by name."""
+"""The input of a net: one array of images, or several by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +27,8 @@ def check_inputs(images: Any, inputs: Mapping[str, int]) -> None:
         raise ValueError(f"this net takes {expected}, all of one size; found {found}")
 
 
-def stacked(images: Any, inputs: Mapping[str, int]) -> Array:
-    """The inputs one behind the other along the channels; a single array stays as it is."""
+def concat_inputs(images: Any, inputs: Mapping[str, int]) -> Array:
+    """The channels of all inputs, concatenated; one array where the net has no named inputs."""
     if not inputs:
         if isinstance(images, Mapping):
             raise ValueError(
@@ -43,7 +43,7 @@ def stacked(images: Any, inputs: Mapping[str, int]) -> Array:
 def placeholder(
     net: nn.Module, shape: tuple[int, int, int] = (1, 64, 64), *, channels: int = 3
 ) -> Any:
-    """Shapes of what a net takes: float32 (b, h, w, c), by name where its inputs have names."""
+    """Shapes of a net's input: float32 (b, h, w, c), by name where its inputs have names."""
 
     def array(channels: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*shape, channels), jnp.float32)
@@ -53,19 +53,20 @@ def placeholder(
 
 
 def _check_sizes(sizes: Any, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless every image lies on the canvas, as far as that is known."""
+    """Raises ValueError unless every image lies on the canvas; traced sizes are not known."""
     if sizes.shape != (shape[0], 2):
         raise ValueError(
-            f"sizes must be ({shape[0]}, 2), rows and columns of each image, got shape "
+            f"sizes must be ({shape[0]}, 2), rows and columns of each image; got shape "
             f"{sizes.shape}"
         )
     if isinstance(sizes, jax.core.Tracer):
-        return  # its values are not known while a program is traced
+        return
+    rows, columns = shape[1:3]
     for i, (h, w) in enumerate(np.asarray(sizes).tolist()):
-        if not (1 <= h <= shape[1] and 1 <= w <= shape[2]):
+        if not (1 <= h <= rows and 1 <= w <= columns):
             raise ValueError(
-                f"sizes[{i}] is {h}x{w}, expected rows of 1 to {shape[1]} and columns of 1 to "
-                f"{shape[2]}: the image has to lie on the canvas"
+                f"sizes[{i}] is {h}x{w}, expected rows of 1 to {rows} and columns of 1 to "
+                f"{columns}: the image must lie on the canvas"
             )
 
 

@@ -1,27 +1,30 @@
-"""What the image does not decide is not computed: the exact saving around a padded image.
+"""Cells that do not depend on the image are computed once: the exact saving around a padded image.
 
-Around the image lies a ring of zeros (100 pixels in the papers), and a cell whose receptive field
-sees nothing but that ring answers as if there were no image. So a map stores the rectangle of cells
-that the image can change, and beside it the same layers' answer to no image, its `Border`. Far from
-the canvas's edges that answer is one constant, so it is computed on a small canvas: the cells next
-to the edges are the same there, and those between are all alike.
+Around the image lies a ring of zeros (100 pixels in the papers). A cell whose receptive field sees
+only that ring has the value that it would have without an image. So a map stores the rectangle of
+cells that depend on the image, and beside it a `Border`: the same layers' result without an image,
+the background. Far from the canvas's edges the background is one constant, so it is computed on a
+small canvas: the cells next to the edges are the same there, and those between are all equal.
 
 A layer computes its rectangle from the stored one and a frame of background around it. Function and
-gradient are those of the whole map; what is saved follows from kernels and strides alone. Where the
+gradient are those of the whole map; kernels and strides alone decide what is saved. Where the
 rectangle has grown to the whole map, or no constant is left, the map becomes an ordinary one.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fcn_jax.nn.feature_map import FeatureMap
+from fcn_jax.arithmetic import ceil_div
+from fcn_jax.nn.feature_map import FeatureMap, cells_inside
 
-# The small canvas is congruent to the large one by this many pixels, so that strides up to it fall
-# on both alike, and at least so large that VGG16's conv4 still has a constant in its middle.
+Span = tuple[int, int]  # the first row or column, and one past the last; may lie outside the map
+
+# The small canvas is congruent to the large one by this many pixels, so that strides up to it meet
+# the same cells on both. It is so large that VGG16's conv4 still has a constant in its middle.
 _MODULUS, _SMALLEST = 16, 128
 _RING = 64  # a narrower ring saves less than the background costs
 
@@ -32,8 +35,8 @@ class Border:
     """The cells around a stored rectangle.
 
     Attributes:
-        background: the layers' answer to no image, `(1 or b, n, m, c)`, sizes included.
-        start: row and column of the whole map at which the stored rectangle begins.
+        background: the layers' result without an image, `(1 or b, n, m, c)`, with its sizes.
+        start: row and column of the whole map at which the stored rectangle starts.
         shape: rows and columns of the whole map on the canvas.
         edge: how many of the background's first and last cells, along either axis, differ from the
             constant in its middle.
@@ -54,134 +57,115 @@ def with_border(image: FeatureMap) -> FeatureMap:
     if ring < _RING or min(shape) < 2 * _SMALLEST:
         return image
     if image.size is None:
-        size, small = None, tuple(_SMALLEST + (n - _SMALLEST) % _MODULUS for n in shape)
+        size = small_size = None
+        batch, small = 1, tuple(_SMALLEST + (n - _SMALLEST) % _MODULUS for n in shape)
     else:
-        size = _SMALLEST + (image.size + 2 * ring - _SMALLEST) % _MODULUS
-        small = (_SMALLEST + _MODULUS - 1,) * 2
-    batch = 1 if size is None else image.values.shape[0]
+        size = image.size + 2 * ring
+        small_size = _SMALLEST + (size - _SMALLEST) % _MODULUS
+        batch, small = len(image.values), (_SMALLEST + _MODULUS - 1,) * 2
     zeros = jnp.zeros((batch, *small, image.channels), image.values.dtype)
-    whole = None if image.size is None else image.size + 2 * ring
-    border = Border(FeatureMap(zeros, size), (ring, ring), shape, 0, _MODULUS)
-    return image.replace(border=border, size=whole, grid=image.grid.cropped(-ring))
+    border = Border(FeatureMap(zeros, small_size), (ring, ring), shape, edge=0, modulus=_MODULUS)
+    return image.replace(border=border, size=size, grid=image.grid.cropped(-ring))
 
 
 def whole(x: FeatureMap) -> FeatureMap:
     """The ordinary map, every cell stored."""
     if x.border is None:
         return x
-    (h, w), values = x.border.shape, None
-    values = patch(x, (0, h), (0, w))
+    values = patch(x, (0, x.shape[0]), (0, x.shape[1]))
     return x.replace(values=values, border=None, ring=0, nonnegative=x.nonnegative)
 
 
-def pointwise(
-    x: FeatureMap, function: Callable[[Any], Any], *, nonnegative: bool = False
-) -> FeatureMap:
-    """A function of each cell by itself, applied to the stored cells and to the background.
-
-    Args:
-        x: the map.
-        function: from values to values.
-        nonnegative: whether its values are never below zero.
-    """
+def pointwise(x: FeatureMap, function: Callable[[Any], Any]) -> FeatureMap:
+    """The map after `function`, from values to values of each cell alone."""
     border = x.border
     if border is not None:
-        background = pointwise(border.background, function, nonnegative=nonnegative)
+        background = pointwise(border.background, function)
         border = dataclasses.replace(border, background=background)
-    return x.replace(values=function(x.values), nonnegative=nonnegative, border=border)
+    return x.replace(values=function(x.values), border=border)
 
 
-def patch(x: FeatureMap, rows: tuple[int, int], columns: tuple[int, int], fill: float = 0.0) -> Any:
-    """Cells of the whole map, `fill` where it has none: `(b, rows, columns, c)`.
+def patch(x: FeatureMap, rows: Span, columns: Span, fill: float = 0.0) -> Any:
+    """Cells of the whole map, some of them stored: `(b, rows, columns, c)`.
 
     Args:
         x: a map with a border.
-        rows: first, and one past the last; may lie outside.
-        columns: alike.
-        fill: what lies outside each image's own extent.
+        rows: the rows; they may lie outside the map.
+        columns: the columns; they may lie outside too.
+        fill: the value outside each image's own extent.
     """
     assert x.border is not None
-    wanted = rows, columns
-    masked = x.size is not None or any(
-        a < 0 or b > n for (a, b), n in zip(wanted, x.border.shape, strict=True)
-    )
-    sizes = jnp.asarray([x.border.shape]) if x.size is None else x.size
+    values, core = _stored_part(x, rows, columns, fill)
+    in_map = [(max(a, 0), min(b, n)) for (a, b), n in zip((rows, columns), x.shape, strict=True)]
+    for part in _frame_around(core, *in_map):
+        strip = _strip(x, *part, fill)
+        strip = jnp.broadcast_to(strip, (len(values), *strip.shape[1:])).astype(values.dtype)
+        at = (0, part[0][0] - rows[0], part[1][0] - columns[0], 0)
+        values = jax.lax.dynamic_update_slice(values, strip, at)
+    return values
 
-    def inside(rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-        within = _within(rows, sizes[:, :1])[:, :, None] & _within(columns, sizes[:, 1:])[:, None]
-        return within[..., None]
 
-    stored = [(s, s + n) for s, n in zip(x.border.start, x.values.shape[1:3], strict=True)]
-    core = [(max(a, s), min(b, e)) for (a, b), (s, e) in zip(wanted, stored, strict=True)]
-    (r0, r1), (c0, c1) = core
-    cut = [slice(a - s, b - s) for (a, b), (s, _) in zip(core, stored, strict=True)]
-    values = x.values[:, cut[0], cut[1]]
-    pad = [(a - w0, w1 - b) for (a, b), (w0, w1) in zip(core, wanted, strict=True)]
-    values = jnp.pad(values, ((0, 0), *pad, (0, 0)))
-    frame = (
-        ((rows[0], r0), columns),
-        ((r1, rows[1]), columns),
-        ((r0, r1), (columns[0], c0)),
-        ((r0, r1), (c1, columns[1])),
-    )
-    for part in frame:
+def _stored_part(x: FeatureMap, rows: Span, columns: Span, fill: float) -> tuple[Any, list[Span]]:
+    """The wanted cells, `fill` where they are not stored; and the rows and columns that are."""
+    core, cut, pad = [], [], []
+    for (a, b), start, n in zip((rows, columns), x.border.start, x.values.shape[1:3], strict=True):
+        first, end = max(a, start), min(b, start + n)
+        core.append((first, end))
+        cut.append(slice(first - start, end - start))
+        pad.append((first - a, b - end))
+    values = (x.masked(fill) if fill else x).values[:, *cut]
+    return jnp.pad(values, ((0, 0), *pad, (0, 0)), constant_values=fill), core
+
+
+def _frame_around(core: list[Span], rows: Span, columns: Span) -> Iterator[tuple[Span, Span]]:
+    """The rows and columns of up to four rectangles, which together surround the core."""
+    (top, bottom), (left, right) = core
+    for part in (
+        ((rows[0], top), columns),
+        ((bottom, rows[1]), columns),
+        ((top, bottom), (columns[0], left)),
+        ((top, bottom), (right, columns[1])),
+    ):
         if all(a < b for a, b in part):
-            (a, _), (c, _) = part
-            at = (0, a - rows[0], c - columns[0], 0)
-            strip = _strip(x.border, x.size, *part)
-            if masked and not fill:  # the stored cells are 0 outside already
-                strip = jnp.where(inside(*part), strip, 0)
-            strip = jnp.broadcast_to(
-                strip, (len(values), part[0][1] - a, part[1][1] - c, x.channels)
-            )
-            values = jax.lax.dynamic_update_slice(values, strip.astype(values.dtype), at)
-    if not masked or not fill:
-        return values
-    return jnp.where(inside(rows, columns), values, jnp.asarray(fill, values.dtype))
+            yield part
 
 
-def _within(cells: tuple[int, int], size: Any) -> Any:
-    index = jnp.arange(*cells)
-    return (index >= 0) & (index < size)
-
-
-def _strip(border: Border, size: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-    """A part of the border; what lies outside the map is any number."""
-    background, index = border.background, []
-    for axis, (a, b) in enumerate((rows, columns)):
-        n = background.shape[axis]
-        cells = jnp.arange(a, b)
-        more = (
-            jnp.asarray([border.shape[axis] - n])
-            if size is None
-            else size[:, axis] - background.size[:, axis]
-        )
-        # Cells near the first edge are themselves; those near the last keep their distance from it.
-        near = jnp.minimum(cells, jnp.maximum(border.edge, cells - more[:, None]))
+def _strip(x: FeatureMap, rows: Span, columns: Span, fill: float) -> Any:
+    """Cells of the border, `(1 or b, rows, columns, c)`; `fill` outside each image's extent."""
+    background, index = x.border.background, []
+    for axis, span in enumerate((rows, columns)):
+        n, cells = background.shape[axis], jnp.arange(*span)
+        if x.size is None:
+            longer = jnp.asarray([x.shape[axis] - n])
+        else:
+            longer = x.size[:, axis] - background.size[:, axis]
+        # Cells near the first edge keep their index; those near the last, their distance from it.
+        near = jnp.minimum(cells, jnp.maximum(x.border.edge, cells - longer[:, None]))
         index.append(jnp.clip(near, 0, n - 1))
 
     def taken(values: Any, i: Any, j: Any) -> Any:
-        # The shorter axis first, so that what lies between is thin.
+        # The shorter axis first, so that the intermediate array is thin.
         return values[i][:, j] if len(i) <= len(j) else values[:, j][i]
 
-    return jax.vmap(taken)(background.values, *index)
+    strip = jax.vmap(taken)(background.values, *index)
+    if x.size is None:
+        return strip
+    return jnp.where(cells_inside(jnp.arange(*rows), jnp.arange(*columns), x.size), strip, fill)
 
 
-def _followed(x: FeatureMap, kernel: int, stride: int, padding: int) -> FeatureMap:
-    """The map, made ordinary if its border cannot follow through a window of that geometry."""
+def _without_unusable_border(x: FeatureMap, kernel: int, stride: int, padding: int) -> FeatureMap:
+    """The map; an ordinary one if after a window of that geometry no constant would be left."""
     if x.border is None:
         return x
-    edge = _edge(x.border, stride, padding)
     small = min(x.border.background.shape) - (_MODULUS if x.size is not None else 0)
     cells = (small + 2 * padding - kernel) // stride + 1
-    if x.border.modulus % stride or cells < 2 * edge + 1:
-        return whole(x)
-    return x
+    keeps_constant = cells > 2 * _edge(x.border, stride, padding)
+    return x if keeps_constant and x.border.modulus % stride == 0 else whole(x)
 
 
 def _edge(border: Border, stride: int, padding: int) -> int:
     """Cells at either end that see the edge; one more where ceil-mode pooling overhangs."""
-    return -(-(border.edge + padding) // stride) + (stride > 1)
+    return ceil_div(border.edge + padding, stride) + (stride > 1)
 
 
 def slide(
@@ -190,10 +174,9 @@ def slide(
     stride: int,
     padding: int,
     *,
-    apply: Callable[[Any, int], Any],
+    apply: Callable[..., Any],
     length: Callable[[Any, int, int, int], Any],
     fill: float = 0.0,
-    then: Callable[[FeatureMap], FeatureMap] = lambda out: out,
 ) -> FeatureMap:
     """A window slid over a map, with or without a border.
 
@@ -202,51 +185,54 @@ def slide(
         kernel: rows and columns of the window.
         stride: cells between windows.
         padding: cells on every side.
-        apply: from `(b, h, w, c)` values and a padding to the windows' values.
-        length: cells along an axis after it, of cells, kernel, stride and padding.
-        fill: what the padding holds.
-        then: what follows on the result, cell by cell, after what lies outside became zero.
+        apply: from `(b, h, w, c)` values and `padding=` to the windows' values.
+        length: number of windows along an axis, from its cells, kernel, stride and padding.
+        fill: the value of the padding.
     """
-    x = _followed(x, kernel, stride, padding)
-    size = None if x.size is None else length(x.size, kernel, stride, padding)
+    x = _without_unusable_border(x, kernel, stride, padding)
     grid = x.grid.window(kernel, stride, padding)
+
+    def result(values: Any, size: Any, border: Border | None = None) -> FeatureMap:
+        # A window that keeps every size keeps the array too: `concat` compares arrays.
+        if size is not None and (stride, kernel) != (1, 2 * padding + 1):
+            size = length(size, kernel, stride, padding)
+        return FeatureMap(values, size, grid=grid, name=x.name, border=border).masked()
+
     if x.border is None:
-        values = apply(x.masked(fill).values if fill else x.values, padding)
-        return then(FeatureMap(values, size, grid, 0, x.name).masked())
-    border = x.border
-    shape = tuple(length(n, kernel, stride, padding) for n in border.shape)
-    wanted, start, cells = [], [], []
-    for n, first, stored in zip(shape, border.start, x.values.shape[1:3], strict=True):
-        # The windows that see a stored cell, and what they see.
-        i = max(-(-(first + padding - kernel + 1) // stride), 0)
-        j = min((first + stored - 1 + padding) // stride, n - 1)
-        wanted.append((i * stride - padding, j * stride - padding + kernel))
-        start.append(i)
-        cells.append(j - i + 1)
-    values = apply(patch(x, *wanted, fill=fill), 0)
-    old = border.background
-    under = FeatureMap(
-        apply(old.masked(fill).values, padding),
-        None if old.size is None else length(old.size, kernel, stride, padding),
-    ).masked()
-    new = Border(
-        under,
-        (start[0], start[1]),
-        (shape[0], shape[1]),
-        _edge(border, stride, padding),
-        border.modulus // stride,
+        values = x.masked(fill).values if fill else x.values
+        return result(apply(values, padding=padding), x.size)
+    seen, start, stored = [], [], []
+    windows = tuple(length(n, kernel, stride, padding) for n in x.shape)
+    for n, a, cells in zip(windows, x.border.start, x.values.shape[1:3], strict=True):
+        first = max(ceil_div(a + padding - kernel + 1, stride), 0)  # sees a stored cell
+        last = min((a + cells - 1 + padding) // stride, n - 1)
+        seen.append((first * stride - padding, last * stride - padding + kernel))
+        start.append(first)
+        stored.append(last - first + 1)
+    values = apply(patch(x, *seen, fill=fill), padding=0)
+    old = x.border.background
+    border = Border(
+        background=result(apply(old.masked(fill).values, padding=padding), old.size),
+        start=(start[0], start[1]),
+        shape=(windows[0], windows[1]),
+        edge=_edge(x.border, stride, padding),
+        modulus=x.border.modulus // stride,
     )
-    out = then(FeatureMap(values, size, grid, 0, x.name, border=new).masked())
-    return whole(out) if tuple(cells) == shape else out
+    out = result(values, x.size, border)
+    return whole(out) if tuple(stored) == windows else out
 
 
 def stacked(maps: list[FeatureMap]) -> FeatureMap:
-    """The first map with the channels of all, which lie on one grid; stored is what any stores."""
-    maps = _aligned(maps)
+    """The first map with the channels of all, which lie on one grid and have equal sizes.
+
+    A cell is stored where it is stored in any of the maps.
+    """
+    ordinary = any(m.border is None for m in maps)
+    maps = [whole(m) for m in maps] if ordinary else _aligned(maps)
     values = jnp.concatenate([m.values for m in maps], axis=-1)
     border = maps[0].border
     if border is not None:
-        parts = [m.border.background.values for m in maps if m.border is not None]
+        parts = [m.border.background.values for m in maps]
         background = border.background.replace(values=jnp.concatenate(parts, axis=-1))
         border = dataclasses.replace(border, background=background)
     nonnegative = all(m.nonnegative for m in maps)
@@ -254,24 +240,18 @@ def stacked(maps: list[FeatureMap]) -> FeatureMap:
 
 
 def _aligned(maps: list[FeatureMap]) -> list[FeatureMap]:
-    if all(m.border is None for m in maps):
-        return maps
-    if any(m.border is None for m in maps):
-        return [whole(m) for m in maps]
-    borders = [m.border for m in maps if m.border is not None]
-    axes = []
+    """Maps with a border, which store the same rectangle: the smallest around all of theirs."""
+    spans = []
     for axis in (0, 1):
-        begins = [b.start[axis] for b in borders]
-        ends = [
-            b.start[axis] + m.values.shape[1 + axis] for b, m in zip(borders, maps, strict=True)
-        ]
-        axes.append((min(begins), max(ends)))
-    edge = max(b.edge for b in borders)
+        starts = [m.border.start[axis] for m in maps]
+        ends = [s + m.values.shape[1 + axis] for s, m in zip(starts, maps, strict=True)]
+        spans.append((min(starts), max(ends)))
+    start, edge = (spans[0][0], spans[1][0]), max(m.border.edge for m in maps)
     return [
         m.replace(
-            values=patch(m, *axes),
+            values=patch(m, *spans),
             nonnegative=m.nonnegative,
-            border=dataclasses.replace(b, start=(axes[0][0], axes[1][0]), edge=edge),
+            border=dataclasses.replace(m.border, start=start, edge=edge),
         )
-        for b, m in zip(borders, maps, strict=True)
+        for m in maps
     ]

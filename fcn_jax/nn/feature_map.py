@@ -1,22 +1,25 @@
 """A feature map that knows where it lies on the image.
 
-Every cell of a feature map looks at the input around one point. `Grid` is the exact map from a
-cell's index to that point, and each layer transforms it; so the offset at which two maps line up
-is computed from their grids and never remembered as a constant. `FeatureMap` carries the values,
-the grid and, on a canvas shared by images of different sizes, each image's own extent.
+Every cell of a map looks at the input around one point. A `Grid` maps the cell's index to that
+point, exactly, and each layer transforms it; so the offset at which two maps line up is computed
+from their grids and is not a constant to remember. A `FeatureMap` has the values, the grid and, on
+a canvas shared by images of different sizes, each image's own extent.
 """
 
 import dataclasses
+import functools
 import math
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
+
+from fcn_jax.arithmetic import ceil_div
 
 WHOLE_IMAGE = math.inf
-"""The receptive field of what looks at all of the image, however large."""
+"""The receptive field of a cell that depends on the whole image, whatever its size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +32,10 @@ class Grid:
     Attributes:
         stride: input pixels from one cell to the next.
         offset: input coordinate of the centre of cell 0.
-        field: extent of the receptive field in input pixels; `WHOLE_IMAGE` where it has none.
+        field: extent of the receptive field in input pixels, or `WHOLE_IMAGE`.
 
     Source: BVLC/caffe python/caffe/coord_map.py composes the same maps, as (scale, shift) from
-    input to cell; ours is the inverse, so that it reads in pixels.
+    input to cell; ours is the inverse, so that its numbers are pixels.
     """
 
     stride: Fraction = Fraction(1)
@@ -41,20 +44,14 @@ class Grid:
 
     def window(self, kernel: int, stride: int, padding: int) -> "Grid":
         """The grid after a convolution or pooling of that geometry."""
-        return Grid(
-            self.stride * stride,
-            self.offset + self.stride * (Fraction(kernel - 1, 2) - padding),
-            self.field + self.stride * (kernel - 1),
-        )
+        offset = self.offset + self.stride * (Fraction(kernel - 1, 2) - padding)
+        return Grid(self.stride * stride, offset, self.field + self.stride * (kernel - 1))
 
     def transposed(self, kernel: int, stride: int) -> "Grid":
         """The grid after a transposed convolution (no padding) of that geometry."""
         fine = self.stride / stride
-        return Grid(
-            fine,
-            self.offset - fine * Fraction(kernel - 1, 2),
-            self.field + fine * (kernel - 1),
-        )
+        offset = self.offset - fine * Fraction(kernel - 1, 2)
+        return Grid(fine, offset, self.field + fine * (kernel - 1))
 
     def cropped(self, start: int) -> "Grid":
         """The grid after the first `start` cells are cut off."""
@@ -70,8 +67,8 @@ class Grid:
 class FeatureMap:
     """Values on a grid: what every layer takes and returns.
 
-    Outside an image's own extent the values are zero, which is what a layer's own zero padding
-    would have put there; so an image computes the same on any canvas that holds it.
+    Outside an image's own extent the values are zero, as if a layer's zero padding were there. So
+    an image gives the same result on every canvas that is large enough for it.
 
     Attributes:
         values: `(b, h, w, c)` float array.
@@ -79,11 +76,11 @@ class FeatureMap:
             where the extent is the whole map. Traced: one program serves every size.
         grid: where the cells lie on the input.
         ring: zero cells that surround the values on every side and are not stored; the next
-            layer takes them as part of its padding.
+            layer adds them to its padding.
         name: the layer that made the map, for messages.
-        nonnegative: no value is below zero, as after a ReLU; new values are not, unless said so.
-        border: where only a rectangle of the cells is stored, what surrounds it (see
-            `fcn_jax.nn.background`); None where all are.
+        nonnegative: no value is below zero, as after a ReLU; `replace` resets it with new values.
+        border: what surrounds the stored rectangle of cells (see `fcn_jax.nn.background`); None
+            where every cell is stored.
     """
 
     values: Any
@@ -97,9 +94,7 @@ class FeatureMap:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the canvas, stored or not."""
-        if self.border is not None:
-            return self.border.shape
-        return self.values.shape[1], self.values.shape[2]
+        return self.values.shape[1:3] if self.border is None else self.border.shape
 
     @property
     def channels(self) -> int:
@@ -114,18 +109,23 @@ class FeatureMap:
 
     def inside(self) -> Bool[Array, "b h w 1"]:
         """True on each image's own extent, for the stored cells. Needs `size`."""
-        (h, w), (top, left) = self.values.shape[1:3], self.border.start if self.border else (0, 0)
-        rows = jnp.arange(top, top + h) < self.size[:, :1]
-        columns = jnp.arange(left, left + w) < self.size[:, 1:]
-        return (rows[:, :, None] & columns[:, None, :])[..., None]
+        top, left = self.border.start if self.border else (0, 0)
+        h, w = self.values.shape[1:3]
+        return cells_inside(jnp.arange(top, top + h), jnp.arange(left, left + w), self.size)
 
     def masked(self, fill: float = 0.0) -> "FeatureMap":
         """The map with `fill` outside each image's own extent."""
         if self.size is None:
             return self
-        fill_value = jnp.asarray(fill, self.values.dtype)
-        values = jnp.where(self.inside(), self.values, fill_value)
+        values = jnp.where(self.inside(), self.values, jnp.asarray(fill, self.values.dtype))
         return self.replace(values=values, nonnegative=self.nonnegative and fill >= 0)
+
+
+def cells_inside(
+    rows: Int[Array, " h"], columns: Int[Array, " w"], size: Int[Array, "b 2"]
+) -> Bool[Array, "b h w 1"]:
+    """True for the cells, of these rows and columns, that lie in maps of these sizes."""
+    return ((rows < size[:, :1])[:, :, None] & (columns < size[:, 1:])[:, None])[..., None]
 
 
 def conv_size(n: Any, kernel: int, stride: int, padding: int) -> Any:
@@ -142,36 +142,65 @@ def pool_size(n: Any, kernel: int, stride: int, padding: int) -> Any:
     The last window may hang over the edge, but starts inside the map.
 
     Source: BVLC/caffe src/caffe/layers/pooling_layer.cpp, Reshape.
-    Differs: a map smaller than `kernel - stride + 1` gives one window, where Caffe refuses it;
-    and where the stride exceeds the kernel, Caffe without padding keeps an empty last window.
+    Differs: a map smaller than `kernel - stride + 1` gives one window, where Caffe refuses it. If
+    the stride is larger than the kernel, Caffe without padding keeps an empty last window.
     """
-    out = -((kernel - n - 2 * padding) // stride) + 1
+    out = ceil_div(n + 2 * padding - kernel, stride) + 1
     out = out - ((out - 1) * stride >= n + padding)
     return max(out, 1) if isinstance(n, int) else jnp.maximum(out, 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Overlap:
-    """The rectangle that two maps on the same grid share.
+class Outline(NamedTuple):
+    """Where the result of a layer will lie: a `FeatureMap` (see there) without the values."""
 
-    Attributes:
-        starts: index of its first cell (row and column alike) in the first and second map.
-        shape: its rows and columns on the canvas.
-        size: its true rows and columns, int32 `(b, 2)`, or None.
-    """
-
-    starts: tuple[int, int]
     shape: tuple[int, int]
     size: Any
+    grid: Grid
+    name: str
 
 
-def overlap(a: FeatureMap, b: FeatureMap) -> Overlap:
-    """Where two maps coincide, derived from their grids.
+class Overlap(NamedTuple):
+    """The rectangle of cells that several maps have in common.
+
+    Attributes:
+        starts: for each map, the index of the first common cell, the same in rows and columns.
+        shape: rows and columns on the canvas.
+        size: true rows and columns, int32 `(b, 2)`, or None.
+        grid: where the common cells lie; its receptive field is the largest of the maps'.
+    """
+
+    starts: tuple[int, ...]
+    shape: tuple[int, int]
+    size: Any
+    grid: Grid
+
+
+def overlap(*maps: FeatureMap | Outline) -> Overlap:
+    """The cells that all maps have in common, computed from their grids.
 
     Raises:
-        ValueError: the strides differ, the cells of one fall between those of the other, or the
-            maps have no cell in common; both layers are named.
+        ValueError: the strides differ, the cells of one map lie between those of another, or no
+            cell is common to all; the layers are named.
     """
+    indices = [_index_of(maps[0], m) for m in maps]
+    starts = tuple(max(indices) - index for index in indices)
+    h, w = (min(m.shape[a] - start for m, start in zip(maps, starts, strict=True)) for a in (0, 1))
+    if min(h, w) < 1:
+        raise ValueError(
+            f"{' and '.join(f'{m.name} {m.shape}' for m in maps)} have no cell in common: cell 0 "
+            f"of each is cell {', '.join(map(str, indices))} of {maps[0].name}"
+        )
+    size = None
+    if all(m.size is not None for m in maps):
+        sizes = [m.size - start for m, start in zip(maps, starts, strict=True)]
+        size = functools.reduce(jnp.minimum, sizes)
+    grid = maps[0].grid.cropped(starts[0])
+    grid = dataclasses.replace(grid, field=max(m.grid.field for m in maps))
+    return Overlap(starts, (h, w), size, grid)
+
+
+def _index_of(a: FeatureMap | Outline, b: FeatureMap | Outline) -> int:
+    """The index in `a` of the cell at which cell 0 of `b` lies; raises ValueError if none is."""
     if a.grid.stride != b.grid.stride:
         raise ValueError(
             f"{a.name} and {b.name} cannot be laid over each other: their strides are "
@@ -184,14 +213,4 @@ def overlap(a: FeatureMap, b: FeatureMap) -> Overlap:
             f"index {index} of {a.name}, between two cells; an upsampling kernel one smaller or "
             "larger, or another padding, moves it by half a cell"
         )
-    starts = max(int(index), 0), max(-int(index), 0)
-    shape = tuple(min(m - starts[0], n - starts[1]) for m, n in zip(a.shape, b.shape, strict=True))
-    if min(shape) < 1:
-        raise ValueError(
-            f"{a.name} {a.shape} and {b.name} {b.shape} have no cell in common: cell 0 of "
-            f"{b.name} is cell {index} of {a.name}"
-        )
-    size = None
-    if a.size is not None and b.size is not None:
-        size = jnp.minimum(a.size - starts[0], b.size - starts[1])
-    return Overlap(starts, (shape[0], shape[1]), size)
+    return int(index)

@@ -1,10 +1,11 @@
 """The layers of an FCN: small modules from `FeatureMap` to `FeatureMap`.
 
 Each transforms the values, the grid and the true sizes together, and leaves zeros outside each
-image's own extent. Compute follows the dtype of the values; parameters are float32.
+image's own extent. Layers compute in the dtype of the values; parameters are float32.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -14,12 +15,6 @@ from jax import lax
 from fcn_jax.nn import ops
 from fcn_jax.nn.background import pointwise, slide, stacked, whole
 from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, pool_size
-from fcn_jax.nn.ops import (
-    add_bias,
-    convolve,
-    is_product,
-    max_pool,
-)
 
 
 class Conv(nn.Module):
@@ -34,6 +29,7 @@ class Conv(nn.Module):
         zero_init: start from zeros (score layers; Source: FCN papers, section 4.3) rather than
             from He's normal distribution.
         relu: apply max(x, 0) to the result.
+        use_bias: add a learned bias, which starts from zeros.
     """
 
     features: int
@@ -66,27 +62,25 @@ class Conv(nn.Module):
         kernel = kernel.astype(x.values.dtype)
         bias = None
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            bias = bias.astype(x.values.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(kernel.dtype)
 
         def apply(values: Any, padding: int) -> Any:
-            values = convolve(values, kernel, self.stride, padding, self.groups)
-            return values if bias is None else add_bias(values, bias)
+            values = ops.convolve(values, kernel, self.stride, padding, self.groups)
+            return values if bias is None else ops.add_bias(values, bias)
 
-        then = relu if self.relu else lambda out: out
-        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size, then=then)
-        return out.replace(name=self.name or "")
+        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size)
+        return (relu(out) if self.relu else out).replace(name=self.name or "")
 
     def _pack(self, kernel: Any) -> None:
-        """Gives `prepack` the kernel as a matrix with the outputs first."""
+        """Stores the kernel of a product as a matrix with the outputs first, for `prepack`."""
         wanted = self.is_mutable_collection("packed") and not self.is_initializing()
-        if wanted and is_product(kernel.shape, self.stride, self.groups):
+        if wanted and ops.is_product(kernel.shape, self.stride, self.groups):
             self.put_variable("packed", "kernel", kernel.reshape(-1, self.features).T)
 
 
 def relu(x: FeatureMap) -> FeatureMap:
     """max(values, 0)."""
-    return pointwise(x, ops.relu, nonnegative=True)
+    return pointwise(x, ops.relu).replace(nonnegative=True)
 
 
 class BatchNorm(nn.Module):
@@ -138,14 +132,11 @@ class MaxPool(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Ties go to the first maximum of the window in row order, as in Caffe."""
-        k, s, p = self.kernel, self.stride, self.padding
-
-        def apply(values: Any, padding: int) -> Any:
-            return max_pool(values, k, s, padding)
-
-        # After a ReLU the zeros outside an image never win: they are left as they are.
+        k, s = self.kernel, self.stride
+        apply = functools.partial(ops.max_pool, kernel=k, stride=s)
+        # After a ReLU the zeros outside an image never exceed a maximum and may stay.
         fill = 0.0 if x.nonnegative else -jnp.inf
-        out = slide(x, k, s, p, apply=apply, length=pool_size, fill=fill)
+        out = slide(x, k, s, self.padding, apply=apply, length=pool_size, fill=fill)
         return out.replace(name=self.name or "", nonnegative=x.nonnegative)
 
 
@@ -162,14 +153,14 @@ class AveragePool(nn.Module):
             raise ValueError(f"{self.name}: {x.name} is {x.shape}, smaller than the {k}x{k} window")
         total = lax.reduce_window(x.values, 0.0, lax.add, (1, k, k, 1), (1, 1, 1, 1), "VALID")
         size = None if x.size is None else conv_size(x.size, k, 1, 0)
-        out = FeatureMap(total / k**2, size, x.grid.window(k, 1, 0), 0, self.name or "")
-        return out.masked()
+        grid = x.grid.window(k, 1, 0)
+        return FeatureMap(total / k**2, size, grid=grid, name=self.name or "").masked()
 
 
 class LRN(nn.Module):
     """Local response normalisation across channels: `x / (k + alpha / n * sum(x ** 2)) ** beta`.
 
-    The sum runs over the `n` channels around each, zero beyond the first and the last.
+    The sum is over the `n` channels around each; channels beyond the first and the last are zero.
 
     Attributes:
         n: channels in the window, odd.
@@ -206,20 +197,18 @@ class GlobalMean(nn.Module):
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The same cells and size; the receptive field is then the whole image."""
+        """The same cells and size; the receptive field becomes the whole image."""
         x = whole(x)
         total = jnp.sum(x.values, (1, 2), keepdims=True)
-        if x.size is None:
-            cells = jnp.asarray(x.shape[0] * x.shape[1], x.values.dtype)
-        else:
-            cells = jnp.prod(x.size, axis=1)[:, None, None, None].astype(x.values.dtype)
+        size = jnp.asarray([x.shape]) if x.size is None else x.size
+        cells = jnp.prod(size, axis=1)[:, None, None, None].astype(x.values.dtype)
         values = jnp.broadcast_to(total / cells, x.values.shape)
         grid = dataclasses.replace(x.grid, field=WHOLE_IMAGE)
         return x.replace(values=values, grid=grid, name=self.name or "").masked()
 
 
 class Crop(nn.Module):
-    """Cut `shape` cells from `start` on; both follow from the grids (see `overlap`)."""
+    """The `shape` cells that begin at cell `start`; both follow from the grids (see `overlap`)."""
 
     start: int
     shape: tuple[int, int]
@@ -229,7 +218,7 @@ class Crop(nn.Module):
         """`size` is the true size of the result, int32 `(b, 2)`, or None."""
         (h, w), o = self.shape, self.start
         values = whole(x).values[:, o : o + h, o : o + w]
-        return FeatureMap(values, size, x.grid.cropped(o), 0, self.name or "").masked()
+        return FeatureMap(values, size, grid=x.grid.cropped(o), name=self.name or "").masked()
 
 
 class Sum(nn.Module):
@@ -239,14 +228,15 @@ class Sum(nn.Module):
     def __call__(self, a: FeatureMap, b: FeatureMap) -> FeatureMap:
         """Raises ValueError, naming both layers, where the maps do not line up."""
         shared = overlap(a, b)
+        # Linen refuses two layers of one name.
+        second = f"{b.name}c" if a.name != b.name else f"{b.name}c_2"
         a = Crop(shared.starts[0], shared.shape, name=f"{a.name}c")(a, shared.size)
-        b = Crop(shared.starts[1], shared.shape, name=f"{b.name}c")(b, shared.size)
-        grid = a.grid if a.grid.field >= b.grid.field else b.grid
-        return FeatureMap(a.values + b.values, shared.size, grid, 0, self.name or "")
+        b = Crop(shared.starts[1], shared.shape, name=second)(b, shared.size)
+        return FeatureMap(a.values + b.values, shared.size, grid=shared.grid, name=self.name or "")
 
 
 class Scale(nn.Module):
-    """A fixed factor, as the at-once net's scaled skips.
+    """A fixed factor, as on the at-once net's skips.
 
     Source: shelhamer/fcn.berkeleyvision.org voc-fcn8s-atonce/net.py.
     """
@@ -260,18 +250,15 @@ class Scale(nn.Module):
 
 
 def concat(maps: list[FeatureMap]) -> FeatureMap:
-    """Maps on one grid, stacked along the channels.
+    """Maps concatenated along the channels, over the cells that all of them have.
 
     Raises:
-        ValueError: the grids or sizes differ; the layers are named.
+        ValueError: the maps do not line up (see `overlap`); the layers are named.
     """
-    first = maps[0]
-    for other in maps[1:]:
-        same = (first.grid.stride, first.grid.offset) == (other.grid.stride, other.grid.offset)
-        if not same or first.shape != other.shape:
-            raise ValueError(
-                f"{first.name} {first.shape} and {other.name} {other.shape} lie on different "
-                "grids; only maps of the same stride, offset and size can be stacked"
-            )
-    grid = dataclasses.replace(first.grid, field=max(m.grid.field for m in maps))
-    return stacked(maps).replace(grid=grid)
+    name, size, shared = maps[0].name, maps[0].size, overlap(*maps)
+    # Maps of equal shape may differ in the sizes of their images. These are unknown while a program
+    # is traced; only one and the same array surely holds equal sizes.
+    if any(m.shape != shared.shape or m.size is not size for m in maps):
+        crops = [Crop(start, shared.shape, name="crop", parent=None) for start in shared.starts]
+        maps = list[Any](c.apply({}, m, shared.size) for c, m in zip(crops, maps, strict=True))
+    return stacked(maps).replace(grid=shared.grid, name=name)

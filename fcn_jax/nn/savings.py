@@ -1,7 +1,7 @@
 """How a net is computed: choices that change time and memory, but not the result.
 
-They belong to the machine, so they are not part of a net's value. `use` changes them for what is
-traced within it; `jax.jit` keeps a program for each choice.
+They belong to the machine, not to the net, so a net's fields do not contain them. `use` changes
+them for everything that is traced within it; `jax.jit` keeps one program for each choice.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ class Savings:
     """What is saved. Every choice computes the same function and gradient, up to rounding.
 
     Attributes:
-        border_skipping: compute once the cells around a padded image that do not depend on the
-            image (see `fcn_jax.nn.background`); faster with a wide ring.
+        border_skipping: compute the cells around a padded image that do not depend on the image
+            once (see `fcn_jax.nn.background`); faster with a wide ring.
         row_tiles: losses, labels and confusion matrices take the scores a few rows at a time (see
             `fcn_jax.nn.coarse_scores`); less memory.
         rematerialise: trunks keep fewer activations for the gradient and compute them again; less
             memory, more time.
-        fast_operations: the pooling, convolutions and sums of `fcn_jax.nn.ops`, several times
-            faster on a CPU than XLA's own. Off, everything can be differentiated forwards too
-            (`jax.jvp`, `jax.hessian`).
+        fast_operations: use the pooling, convolutions and sums of `fcn_jax.nn.ops`, which are
+            several times faster on a CPU than XLA's own. XLA's also allow forward-mode
+            differentiation (`jax.jvp`, `jax.hessian`).
     """
 
     border_skipping: bool = True
@@ -56,14 +56,9 @@ def use(savings: Savings | None = None, **changes: bool) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def use_for_rows(spread: bool) -> Iterator[None]:
-    """Where image rows are spread over devices: without the savings that cut rows out of maps.
+def use_for_rows(spread: bool) -> contextlib.AbstractContextManager[None]:
+    """`use` without the savings that cut rows out of maps, if image rows are spread over devices.
 
-    Every device would have to fetch the rows of the others.
-
-    Args:
-        spread: whether the rows are; otherwise nothing changes.
+    With them, every device would have to fetch the rows of the others.
     """
-    with use(**dict.fromkeys(("border_skipping", "row_tiles"), False) if spread else {}):
-        yield
+    return use(border_skipping=False, row_tiles=False) if spread else use()

@@ -3,24 +3,25 @@
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from fcn_jax.nn.background import whole
 from fcn_jax.nn.coarse_scores import CoarseScores
-from fcn_jax.nn.feature_map import FeatureMap
-from fcn_jax.nn.ops import bilinear_filter, transposed_conv, upsample_axis
-
-_ALL = slice(None)
+from fcn_jax.nn.feature_map import FeatureMap, Outline
+from fcn_jax.nn.ops import bilinear_filter, spread_conv, transposed_conv, upsample_axis
 
 
 class Upsampling(nn.Module):
     """Transposed convolution of stride `factor` and size `kernel`, zero-extended at the borders.
 
     The result is `factor * (n - 1) + kernel` cells long; nothing is cut off here. Abstract: the
-    subclasses say which kernel.
+    subclasses define the kernel, and may have more fields.
+
+    Attributes:
+        factor: cells of the result per cell of the input, along each axis.
+        kernel: rows and columns of the kernel.
+        learned: whether the kernel has parameters.
     """
 
     factor: int
@@ -28,48 +29,55 @@ class Upsampling(nn.Module):
 
     learned: ClassVar[bool] = False
 
-    @nn.compact
     def weights(self, channels: int) -> Any:
-        """What is learned; None for a fixed kernel."""
+        """The learned kernel; None where it is fixed."""
         return None
 
-    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
-        """`(b, h, w, c)` to these rows and columns of `(b, factor * (h - 1) + kernel, ..., c)`."""
+    def enlarge(self, values: Any, weights: Any, rows: slice, columns: slice) -> Any:
+        """These rows and columns of the result, from `(b, h, w, c)` values."""
         raise NotImplementedError
 
     def share(self, cells: int, true: Any) -> Any:
-        """What the result is divided by along an axis, `(b or 1, factor * (cells - 1) + kernel)`.
+        """The divisor of the result along an axis, `(b or 1, factor * (cells - 1) + kernel)`.
 
-        None for nothing. `true` is each image's own number of cells, int32 `(b,)`, or None.
+        None for no division. `true` is each image's own number of cells, int32 `(b,)`, or None.
         """
         return None
 
-    def outline(self, x: FeatureMap) -> FeatureMap:
-        """The finer map without its values, which are only a shape and a type."""
+    def outline(self, x: FeatureMap) -> Outline:
+        """Where the finer map lies."""
+        h, w = (self.factor * (n - 1) + self.kernel for n in x.shape)
         size = None if x.size is None else (x.size - 1) * self.factor + self.kernel
         grid = x.grid.transposed(self.kernel, self.factor)
-        h, w = (self.factor * (n - 1) + self.kernel for n in x.shape)
-        values = jax.ShapeDtypeStruct((x.values.shape[0], h, w, x.channels), x.values.dtype)
-        return FeatureMap(values, size, grid, 0, self.name or "")
+        return Outline((h, w), size, grid, self.name or "")
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """The finer map; its grid follows."""
         full = self.outline(x)
-        return full.replace(values=self.later(x, 0, full.shape, None).dense())
+        values = self.without_upsampling(x, 0, full.shape, None).dense()
+        return FeatureMap(values, full.size, grid=full.grid, name=full.name)
 
-    def later(self, x: FeatureMap, start: int, pixels: tuple[int, int], sizes: Any) -> CoarseScores:
+    def without_upsampling(
+        self, x: FeatureMap, start: int, pixels: tuple[int, int], sizes: Any
+    ) -> CoarseScores:
         """The scores of an image of `pixels` rows and columns, not upsampled yet.
 
         Args:
             x: coarse scores.
-            start: row and column of the finer map at which the image begins.
+            start: row and column of the finer map at which the image starts.
             pixels: rows and columns of the image's canvas.
             sizes: true rows and columns of each image, or None.
         """
         x = whole(x)
-        layer = type(self)(self.factor, self.kernel, parent=None)
-        weights = self.weights(x.channels)
-        return CoarseScores(x.values, weights, x.size, sizes, layer, start, pixels)
+        return CoarseScores(
+            values=x.values,
+            weights=self.weights(x.channels),
+            extent=x.size,
+            sizes=sizes,
+            layer=self.clone(parent=None, name=None),
+            start=start,
+            pixels=pixels,
+        )
 
 
 class BilinearUpsampling(Upsampling):
@@ -80,7 +88,7 @@ class BilinearUpsampling(Upsampling):
     Source: shelhamer/fcn.berkeleyvision.org surgery.py, interp and upsample_filt.
     """
 
-    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+    def enlarge(self, values: Any, weights: Any, rows: slice, columns: slice) -> Any:
         """Row by row, then column by column."""
         taps = bilinear_filter(self.kernel)
         tall = upsample_axis(values, taps, self.factor, 1)[:, rows]
@@ -90,14 +98,15 @@ class BilinearUpsampling(Upsampling):
 class NormalizedUpsampling(BilinearUpsampling):
     """Bilinear interpolation that repeats the outermost cells beyond the borders.
 
-    Differs: not in the papers. Dividing by the sum of the taps that met a cell equals clamping
-    to the edge; without the padded ring the borders of the image would fade to zero otherwise.
+    Differs: not in the papers. Dividing by the sum of the taps that lie on a cell equals clamping
+    to the edge. Without this, and without the padded ring, the image's borders would fade to zero.
     """
 
     def share(self, cells: int, true: Any) -> Any:
-        """The share of the taps inside the true extent; 1 where there is none."""
-        met = jnp.ones((1, cells)) if true is None else jnp.arange(cells) < true[:, None]
-        share = upsample_axis(met.astype(jnp.float32), bilinear_filter(self.kernel), self.factor, 1)
+        """The sum of the taps inside the true extent; 1 where there is none."""
+        inside = jnp.ones((1, cells)) if true is None else jnp.arange(cells) < true[:, None]
+        taps = bilinear_filter(self.kernel)
+        share = upsample_axis(inside.astype(jnp.float32), taps, self.factor, 1)
         return jnp.where(share > 0, share, 1)
 
 
@@ -107,8 +116,8 @@ class LearnedUpsampling(Upsampling):
     The parameter `kernel` is `(kernel, kernel, c)` in Caffe's orientation: cell `i` adds
     `x[i] * kernel[j]` to cell `factor * i + j` of the result.
 
-    Source: FCN papers, section 4.3 (learned from bilinear initialisation); the reference's
-    README speaks of one kernel per class.
+    Source: FCN papers, section 4.3 (learned, initialised bilinear); one kernel per class: the
+    reference's README.
     """
 
     learned: ClassVar[bool] = True
@@ -116,14 +125,10 @@ class LearnedUpsampling(Upsampling):
     @nn.compact
     def weights(self, channels: int) -> Any:
         """The kernel, `(kernel, kernel, c)`."""
+        taps = bilinear_filter(self.kernel)
+        return self.param("kernel", lambda _: np.outer(taps, taps)[..., None] * jnp.ones(channels))
 
-        def init(key: Any, shape: tuple[int, ...]) -> Any:
-            filt = bilinear_filter(self.kernel)
-            return jnp.broadcast_to(jnp.asarray(np.outer(filt, filt))[..., None], shape)
-
-        return self.param("kernel", init, (self.kernel, self.kernel, channels))
-
-    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+    def enlarge(self, values: Any, weights: Any, rows: slice, columns: slice) -> Any:
         """Transposed convolution, channel by channel."""
         return transposed_conv(values, weights.astype(values.dtype), self.factor)[:, rows, columns]
 
@@ -140,22 +145,11 @@ class DenseUpsampling(Upsampling):
     @nn.compact
     def weights(self, channels: int) -> Any:
         """The kernel, `(kernel, kernel, c, c)`."""
+        taps = bilinear_filter(self.kernel)
+        diagonal = jnp.eye(channels)
+        return self.param("kernel", lambda _: np.outer(taps, taps)[..., None, None] * diagonal)
 
-        def init(key: Any, shape: tuple[int, ...]) -> Any:
-            filt = bilinear_filter(self.kernel)
-            return jnp.asarray(np.outer(filt, filt)[..., None, None] * np.eye(shape[-1]), "float32")
-
-        return self.param("kernel", init, (self.kernel, self.kernel, channels, channels))
-
-    def enlarge(self, values: Any, weights: Any, rows: slice = _ALL, columns: slice = _ALL) -> Any:
+    def enlarge(self, values: Any, weights: Any, rows: slice, columns: slice) -> Any:
         """Transposed convolution."""
-        k = self.kernel
-        full = lax.conv_general_dilated(
-            values,
-            weights[::-1, ::-1].astype(values.dtype),
-            (1, 1),
-            ((k - 1, k - 1), (k - 1, k - 1)),
-            lhs_dilation=(self.factor, self.factor),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        full = spread_conv(values, weights.astype(values.dtype), (self.factor, self.factor))
         return full[:, rows, columns]

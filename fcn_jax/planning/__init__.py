@@ -1,1 +1,1 @@
-"""What a train step needs and takes on chips that need not be there."""
+"""What a train step needs, and the least time that it takes, without the hardware."""

@@ -1,4 +1,4 @@
-"""What the chips of a compiled program send each other, read from its text."""
+"""The operations between the chips of a compiled program, read from its text."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
-# An asynchronous operation is a pair, whose -done alone has the result and nothing else.
+# An asynchronous operation is a pair: -start has the groups, -done has the result.
 _OPERATION = re.compile(
     rf"^\s*(?:ROOT )?%(\S+) = (.*?) ({_KINDS})(-start|-done)?\((.*)$", re.MULTILINE
 )
@@ -19,7 +19,7 @@ class Collective(NamedTuple):
     Attributes:
         kind: XLA's name, such as `all-reduce`.
         size: bytes of its result on one chip.
-        group: chips that take part in it together.
+        group: chips that take part together.
     """
 
     kind: str
@@ -28,31 +28,31 @@ class Collective(NamedTuple):
 
     @property
     def sent(self) -> float:
-        """Bytes that a chip must send at least, if the others share the work evenly."""
+        """The fewest bytes that a chip must send, if all share the work evenly."""
         others = self.group - 1
         share = {
             "all-reduce": 2 * others / self.group,
-            "reduce-scatter": float(others),  # the result is one part of what is added up
+            "reduce-scatter": float(others),  # the result is one part of the sum
             "collective-permute": 1.0,
         }
         return self.size * share.get(self.kind, others / self.group)
 
 
 def collectives(text: str, devices: int) -> Iterator[Collective]:
-    """The operations between chips in a compiled program, each as often as it is written there.
+    """The operations between chips in a compiled program, in the order of its text.
 
     Args:
         text: the program, as `compiled.as_text()` prints it.
-        devices: chips of the program, for operations among all of them.
+        devices: chips of the program, for operations that name no groups.
     """
-    begun = {}
+    started_groups = {}
     for name, result, kind, stage, rest in _OPERATION.findall(text):
         group = 2 if kind == "collective-permute" else group_size(rest, devices)
         if stage == "-start":
-            begun[name] = group
+            started_groups[name] = group
             continue
         if stage == "-done":
-            group = begun[re.findall(r"%([^\s,)]+)", rest)[0]]
+            group = started_groups[re.findall(r"%([^\s,)]+)", rest)[0]]
         yield Collective(kind, array_bytes(result), group)
 
 
@@ -66,7 +66,7 @@ def array_bytes(shape: str) -> int:
 
 
 def group_size(attributes: str, devices: int) -> int:
-    """Chips in one group of an operation, from any of the three ways in which XLA prints groups."""
+    """Chips in one group of an operation; XLA prints groups in one of three ways."""
     if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", attributes):
         return listed[1].count(",") + 1
     if counted := re.search(r"replica_groups=\[\d+,(\d+)\]<=", attributes):

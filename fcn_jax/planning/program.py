@@ -1,48 +1,50 @@
-"""A recipe's train step, compiled without a parameter or a pixel."""
+"""A recipe's train step, compiled from shapes alone: without parameters, images or hardware."""
 
 import dataclasses
-import functools
 import inspect
+import math
 import re
 import time
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fcn_jax.devices.mesh import make_mesh, over_data
+from fcn_jax.devices.mesh import make_mesh
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.nn import savings
 from fcn_jax.planning.collectives import Collective, collectives
 from fcn_jax.planning.slices import Slice
-from fcn_jax.preprocessing import CAFFE, Inputs, LogDepth
+from fcn_jax.preprocessing import CAFFE, AnyPreprocessing, LogDepth
 from fcn_jax.runs.recipe import Recipe
-from fcn_jax.training.state import State, create_state
+from fcn_jax.training.state import State, create_state, state_shardings
 from fcn_jax.training.step import Batch, make_train_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """A train step to be planned.
+    """A train step to plan.
 
     Attributes:
-        recipe: its net, loss, optimizer, frozen layers and passes.
-        preprocessing: what the net is given; of a recipe that starts from a file, any of the same
-            kind does, since the numbers change nothing.
+        recipe: gives net, loss, optimizer, frozen layers and passes.
+        preprocessing: the preprocessing of the net's inputs. If the recipe takes it from a file of
+            weights, any of the same kind will do: its numbers do not change the plan.
         batch: images per pass, over all chips.
         size: rows and columns of the canvas.
         data: parts into which the images are divided.
         space: parts into which their rows are divided.
-        shard_optimizer: the optimizer's state is divided like the images.
+        shard_optimizer: the optimizer's state is divided along `data`.
         rematerialise: keep fewer activations for the gradient, and compute them again.
-        uniform: every image fills its canvas, so that the step needs no masks.
+        uniform: every image fills its canvas, so the step needs no masks.
+
+    Raises:
+        ValueError: batch or size is below 1.
     """
 
     recipe: Recipe
-    preprocessing: Inputs = CAFFE
+    preprocessing: AnyPreprocessing = CAFFE
     batch: int
     size: tuple[int, int]
     data: int = 1
@@ -57,21 +59,12 @@ class Step:
             raise ValueError(f"batch and size must be at least 1; found {self.batch}, {h}x{w}")
 
     @property
-    def net(self) -> nn.Module:
+    def net(self) -> Any:
         """The recipe's net."""
         return self.recipe.model
 
-    def mesh(self, place: Slice) -> Mesh:
-        """The mesh of the step on a slice's first chips.
-
-        Raises:
-            ValueError: there are not as many, or the batch cannot be divided so.
-        """
-        axes = {"data": self.data, "space": self.space}
-        return make_mesh(self.batch, list(place.devices), axes=axes)
-
     def with_dtype(self, dtype: Any) -> "Step":
-        """The step of a net that computes in another type; None for the net's own."""
+        """The same step with a net that computes in another dtype; None changes nothing."""
         if dtype is None:
             return self
         model = _with_dtype(self.net, dtype)
@@ -86,17 +79,17 @@ def _with_dtype(net: Any, dtype: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """What the compiler says of a step, on one chip.
+    """The compiler's figures for a step, on one chip.
 
     Attributes:
-        needed: bytes of memory at the fullest moment.
-        state: of these, bytes of parameters and optimizer state.
-        batch: of these, bytes of images and labels.
+        needed: peak memory, in bytes.
+        state: bytes of it for parameters and optimizer state.
+        batch: bytes of it for images and labels.
         flops: operations.
         traffic: bytes that the operations read and write, as XLA counts them.
-        collectives: what the chips send each other.
-        seconds: that compiling took.
-        refused: the compiler gave up, since the memory is too small; only `needed` is known.
+        collectives: operations between the chips.
+        seconds: time that compiling took.
+        refused: the compiler stopped because the memory is too small; only `needed` is known.
     """
 
     needed: int
@@ -110,68 +103,58 @@ class Program:
 
     @property
     def sent(self) -> float:
-        """Bytes that a chip sends to others."""
+        """Bytes that a chip sends to the others."""
         return sum((c.sent for c in self.collectives), 0.0)
 
 
 def abstract_state(recipe: Recipe, mesh: Mesh, *, shard_optimizer: bool = False) -> State:
-    """Shapes of the state before the first step: whole on every chip, but for `shard_optimizer`."""
+    """Shapes of the state before the first step, each with its sharding."""
     optimizer = recipe.optimizer()
 
-    def create(variables: Any) -> State:
+    def create(key: Any, images: Any) -> State:
+        variables = recipe.model.init(key, images)
         return create_state(variables, optimizer, frozen=recipe.frozen, place=lambda tree: tree)
 
-    def placed(tree: Any, where: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where(x)), tree
-        )
-
-    def whole(_: Any) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec())
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(
-        create, jax.eval_shape(recipe.model.init, key, placeholder(recipe.model))
+    state = jax.eval_shape(create, jax.random.key(0), placeholder(recipe.model))
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        state_shardings(state, mesh, shard_optimizer=shard_optimizer),
     )
-    spread = placed(state.opt_state, functools.partial(over_data, mesh))
-    return placed(state, whole).replace(**{"opt_state": spread} if shard_optimizer else {})
 
 
 def abstract_batch(step: Step, mesh: Mesh) -> Batch:
     """Shapes of a batch, images over `data`."""
+    images = step.batch * step.recipe.accumulate
     sharding = NamedSharding(mesh, PartitionSpec("data"))
 
     def array(*shape: int, dtype: Any = np.uint8) -> jax.ShapeDtypeStruct:
-        images = step.batch * step.recipe.accumulate
         return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=sharding)
 
-    def image(of: jax.ShapeDtypeStruct, prepared: Any) -> jax.ShapeDtypeStruct:
-        dtype = np.uint16 if isinstance(prepared, LogDepth) else np.uint8
-        return array(*step.size, of.shape[-1], dtype=dtype)
+    def image(taken: jax.ShapeDtypeStruct, preprocessing: Any) -> jax.ShapeDtypeStruct:
+        dtype = np.uint16 if isinstance(preprocessing, LogDepth) else np.uint8
+        return array(*step.size, taken.shape[-1], dtype=dtype)
 
-    taken, prepared = placeholder(step.net), step.preprocessing
-    if isinstance(taken, dict):
-        parts: Any = getattr(prepared, "inputs", {})
-        image_arrays = {name: image(of, parts.get(name)) for name, of in taken.items()}
+    inputs, classes = placeholder(step.net), step.net.num_classes
+    if isinstance(inputs, dict):
+        of_input = getattr(step.preprocessing, "inputs", {})
+        inputs = {name: image(taken, of_input.get(name)) for name, taken in inputs.items()}
     else:
-        image_arrays = image(taken, prepared)
+        inputs = image(inputs, step.preprocessing)
     label = array(*step.size)
-    classes: Any = step.net.num_classes  # type: ignore[attr-defined]
-    batch: Batch = {
-        "image": image_arrays,
-        "label": label if isinstance(classes, int) else {name: label for name in classes},
-    }
+    labels = label if isinstance(classes, int) else dict.fromkeys(classes, label)
+    batch: Batch = {"image": inputs, "label": labels}
     return batch if step.uniform else {**batch, "size": array(2, dtype=np.int32)}
 
 
 def lower_step(step: Step, place: Slice) -> tuple[Any, State, Batch]:
-    """The step that training runs, traced for chips that need not be there, and its arguments.
+    """The step that training runs, traced for the chips without the hardware; its arguments.
 
     Raises:
         ValueError: the mesh does not fit the slice or the batch.
     """
-    mesh = step.mesh(place)
-    recipe = step.recipe
+    recipe, axes = step.recipe, {"data": step.data, "space": step.space}
+    mesh = make_mesh(step.batch, list(place.devices), axes=axes)
     train_step: Any = make_train_step(
         recipe.model,
         recipe.optimizer(),
@@ -182,7 +165,7 @@ def lower_step(step: Step, place: Slice) -> tuple[Any, State, Batch]:
         mesh=mesh,
         shard_optimizer=step.shard_optimizer,
     )
-    if place.chip:  # `fcn_jax.jit` would give it the options of this machine's compiler
+    if place.chip:  # `fcn_jax.jit` would add the compiler options of this machine
         train_step = jax.jit(inspect.unwrap(train_step), donate_argnums=0)
     state = abstract_state(recipe, mesh, shard_optimizer=step.shard_optimizer)
     batch = abstract_batch(step, mesh)
@@ -191,50 +174,41 @@ def lower_step(step: Step, place: Slice) -> tuple[Any, State, Batch]:
 
 
 def compile_step(step: Step, place: Slice) -> Program:
-    """What the compiler of these chips says of the step that training runs.
+    """Compiles the step that training runs with the compiler of these chips.
 
     Raises:
         ValueError: the mesh does not fit the slice or the batch.
     """
     lowered, state, batch = lower_step(step, place)
-    begun = time.monotonic()
+    start = time.monotonic()
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if (needed := memory_asked_for(str(error))) is None:
             raise
-        return Program(needed=needed, refused=True, seconds=time.monotonic() - begun)
-    return read_program(
-        compiled,
-        step.data * step.space,
-        state=_bytes_on_a_chip(state),
-        batch=_bytes_on_a_chip(batch),
-        seconds=time.monotonic() - begun,
-    )
-
-
-def read_program(compiled: Any, devices: int, **known: Any) -> Program:
-    """What a compiled program says of itself."""
-    memory = compiled.memory_analysis()
-    cost = compiled.cost_analysis()
+        return Program(needed=needed, refused=True, seconds=time.monotonic() - start)
+    seconds = time.monotonic() - start
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     return Program(
         needed=memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,
+        state=_bytes_on_a_chip(state),
+        batch=_bytes_on_a_chip(batch),
         flops=cost.get("flops", 0.0),
         traffic=cost.get("bytes accessed", 0.0),
-        collectives=tuple(collectives(compiled.as_text(), devices)),
-        **known,
+        collectives=tuple(collectives(compiled.as_text(), step.data * step.space)),
+        seconds=seconds,
     )
 
 
 def memory_asked_for(message: str) -> int | None:
-    """Bytes that a TPU's compiler wanted when it gave up; None where that is not what it says.
+    """Bytes that a program needs, from the error of a TPU's compiler; None for other errors.
 
-    libtpu says "the total memory required … (24.00G) exceeds available HBM (15.75G)" or, later in
-    its work, "Used 17.37G of 15.75G hbm"; arguments are counted in.
+    libtpu's error is "the total memory required … (24.00G) exceeds available HBM (15.75G)" or, at a
+    later stage, "Used 17.37G of 15.75G hbm". Both include the arguments.
     """
     found = re.search(r"\(([\d.]+)([KMGT])\) exceeds|Used ([\d.]+)([KMGT]) of", message)
     if found is None:
@@ -244,7 +218,5 @@ def memory_asked_for(message: str) -> int | None:
 
 
 def _bytes_on_a_chip(tree: Any) -> int:
-    return sum(
-        int(np.prod(x.sharding.shard_shape(x.shape))) * jnp.dtype(x.dtype).itemsize
-        for x in jax.tree.leaves(tree)
-    )
+    shards = ((x.sharding.shard_shape(x.shape), x.dtype) for x in jax.tree.leaves(tree))
+    return sum(math.prod(shape) * jnp.dtype(dtype).itemsize for shape, dtype in shards)

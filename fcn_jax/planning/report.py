@@ -1,20 +1,20 @@
-"""A plan in words and figures."""
+"""A plan as text."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 import jax.numpy as jnp
 
-from fcn_jax.planning.floor import floor_of, on_slice
+from fcn_jax.planning.least_time import least_time, least_time_on_slice
 from fcn_jax.planning.program import Program, Step
 from fcn_jax.planning.search import Remedy, fits, slice_for
-from fcn_jax.planning.slices import Slice, chips
+from fcn_jax.planning.slices import Slice, chips, chips_along_axes, links
 
 _GIB = 2**30
 
 
 def report(step: Step, place: Slice, program: Program) -> str:
-    """What a step takes on each chip, and how long it lasts at least."""
+    """Memory, operations and bytes of a step on each chip, and its least time."""
     return "\n".join(_lines(step, place, program))
 
 
@@ -31,7 +31,7 @@ def _lines(step: Step, place: Slice, program: Program) -> Iterator[str]:
         "memory", f"{program.needed / _GIB:.2f} of {place.memory / _GIB:.2f} GiB: {verdict}"
     )
     if program.refused:
-        yield "  the compiler gave up, and says no more"
+        yield "  the compiler stopped here, so the rest is not known"
         return
     rest = program.needed - program.state - program.batch
     yield _line("  state", f"{program.state / _GIB:.2f} GiB, parameters and optimizer")
@@ -44,7 +44,7 @@ def _lines(step: Step, place: Slice, program: Program) -> Iterator[str]:
         yield f"  (one pass and the update; a step has {step.recipe.accumulate} passes)"
     yield from _collectives(program)
     if place.chip and fits(program, place):
-        yield from _floor(step, place, program)
+        yield from _least_time(step, place, program)
 
 
 def _line(name: str, value: str) -> str:
@@ -64,29 +64,29 @@ def _collectives(program: Program) -> Iterator[str]:
         yield f"  {times[kind, group]} {kind} {among}, {size / 1e6:,.1f} MB in all"
 
 
-def _floor(step: Step, place: Slice, program: Program) -> Iterator[str]:
+def _least_time(step: Step, place: Slice, program: Program) -> Iterator[str]:
     assert place.chip
-    floor = floor_of(program, place.chip, place.shape)
-    rate = step.batch / floor.seconds
+    chip, least = place.chip, least_time(program, place.chip, place.shape)
     yield ""
     yield (
-        f"a step takes at least {floor.seconds * 1e3:.1f} ms, {rate:,.0f} images/s; "
-        f"{floor.limit} sets it"
+        f"a step takes at least {least.seconds * 1e3:.1f} ms, "
+        f"{step.batch / least.seconds:,.0f} images/s; limited by {least.limit}"
     )
-    ms = [f"{seconds * 1e3:.1f} ms" for seconds in floor]
-    yield _line("operations", f"{ms[0]} at {place.chip.flops / 1e12:.0f} TFLOP/s")
-    yield _line("memory", f"{ms[1]} at {place.chip.bandwidth / 1e9:,.0f} GB/s")
-    if floor.network:
-        yield _line("network", f"{ms[2]} at {place.links * place.chip.link / 1e9:.0f} GB/s")
+    operations, memory, network = (f"{seconds * 1e3:.1f} ms" for seconds in least)
+    yield _line("operations", f"{operations} at {chip.flops / 1e12:.0f} TFLOP/s")
+    yield _line("memory", f"{memory} at {chip.bandwidth / 1e9:,.0f} GB/s")
+    if least.network:
+        speed = links(chip, place.shape) * chip.link
+        yield _line("network", f"{network} at {speed / 1e9:.0f} GB/s")
 
 
 def remedies_report(step: Step, place: Slice, found: list[Remedy]) -> str:
-    """What does fit, each compiled, and the slice that would hold the batch."""
+    """The steps that fit, all compiled, and the slice that would hold the batch."""
     lines = ["", "what fits, each compiled:" if found else "nothing that was tried fits"]
     for change, other, program in found:
         line = f"  {change}: {program.needed / _GIB:.2f} GiB"
         if place.chip:
-            seconds = floor_of(program, place.chip, place.shape).seconds
+            seconds = least_time(program, place.chip, place.shape).seconds
             line += f", at least {seconds * 1e3:.1f} ms, {other.batch / seconds:,.0f} images/s"
         lines.append(line)
     fewer = [other for _, other, _ in found if other.batch < step.batch]
@@ -98,22 +98,20 @@ def remedies_report(step: Step, place: Slice, found: list[Remedy]) -> str:
 
 
 def slices_report(step: Step, place: Slice, program: Program) -> str:
-    """A line for every slice of the generation, at as many images on a chip; computed."""
+    """A line for every slice of the generation, with the same images on a chip; computed."""
     assert place.chip
-    generation = place.name.partition(":")[0]
-    compiled = step.data
+    per_chip = step.batch // step.data
     lines = [
         "",
-        f"the slices of {generation} at {step.batch // compiled} images on a chip, ms; computed",
+        f"the slices of {place.generation} at {per_chip} images on a chip, ms; computed",
         "  slice  chips  batch  operations  memory  network  images/s  limit",
     ]
     for shape in place.chip.shapes:
-        n, batch = chips(shape), step.batch // compiled * chips(shape)
-        extents = tuple(int(extent) for extent in shape.split("x"))
-        floor = on_slice(program, place.chip, extents, compiled)
-        ms = [f"{seconds * 1e3:.1f}" for seconds in floor]
+        n, axes = chips(shape), chips_along_axes(shape)
+        least = least_time_on_slice(program, place.chip, axes, compiled_for=step.data)
+        operations, memory, network = (f"{seconds * 1e3:.1f}" for seconds in least)
         lines.append(
-            f"  {shape:>5}  {n:>5}  {batch:>5}  {ms[0]:>10}  {ms[1]:>6}  {ms[2]:>7}  "
-            f"{batch / floor.seconds:>8,.0f}  {floor.limit}"
+            f"  {shape:>5}  {n:>5}  {per_chip * n:>5}  {operations:>10}  {memory:>6}  "
+            f"{network:>7}  {per_chip * n / least.seconds:>8,.0f}  {least.limit}"
         )
     return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""What to change where a step does not fit into a chip's memory."""
+"""What to change if a step does not fit into a chip's memory."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fcn_jax.arithmetic import ceil_div
 from fcn_jax.planning.program import Program, Step
 from fcn_jax.planning.slices import Slice, chips
 
@@ -12,12 +12,12 @@ Compile = Callable[[Step, Slice], Program]
 
 
 class Remedy(NamedTuple):
-    """A step that was compiled in place of one that does not fit.
+    """A step that fits, in place of one that does not.
 
     Attributes:
         change: what was changed, as options of the command line.
-        step: the step.
-        program: what the compiler says of it.
+        step: the changed step.
+        program: its compiled program.
     """
 
     change: str
@@ -26,79 +26,83 @@ class Remedy(NamedTuple):
 
 
 def fits(program: Program, place: Slice) -> bool:
-    """Whether the compiler took the program, and the chip has the memory."""
+    """Whether the compiler accepted the program, and the chip has enough memory."""
     return not program.refused and program.needed <= place.memory
 
 
 def remedies(step: Step, place: Slice, program: Program, compile: Compile) -> list[Remedy]:
-    """Ways to make a step fit: less kept, an optimizer or rows divided, fewer images.
+    """Ways to make a step fit: keep less, divide the optimizer or the rows, use fewer images.
 
     Args:
-        step: that does not fit.
+        step: a step that does not fit.
         place: the slice.
-        program: what the compiler says of the step.
+        program: the compiled program of the step.
         compile: `compile_step`.
 
     Returns:
-        Those that do fit; at most five steps are compiled.
+        The steps that fit. It compiles at most five.
     """
-    found = []
-    for change, other in _at_the_same_batch(step, place):
-        result = compile(other, place)
-        if fits(result, place):
-            found.append(Remedy(change, other, result))
-    if (smaller := _fewer_images(step, place, program, compile)) is not None:
-        found.append(smaller)
-    return found
+    tried = [
+        Remedy(change, changed, compile(changed, place))
+        for change, changed in _at_the_same_batch(step, place)
+    ]
+    smaller = _fewer_images(step, place, program, compile)
+    return [remedy for remedy in [*tried, smaller] if remedy and fits(remedy.program, place)]
 
 
 def _at_the_same_batch(step: Step, place: Slice) -> list[tuple[str, Step]]:
-    tried = []
+    """Steps with the same images that need less memory, each with its options."""
+    steps = []
     can_rematerialise = getattr(getattr(step.net, "trunk", None), "rematerialises", False)
     if can_rematerialise and not step.rematerialise:
-        tried.append(("--rematerialise", dataclasses.replace(step, rematerialise=True)))
+        steps.append(("--rematerialise", dataclasses.replace(step, rematerialise=True)))
     if step.data > 1 and not step.shard_optimizer:
-        tried.append(("--shard-optimizer", dataclasses.replace(step, shard_optimizer=True)))
+        steps.append(("--shard-optimizer", dataclasses.replace(step, shard_optimizer=True)))
     space = len(place.devices) // step.data
     if space > step.space:
         mesh = f"--mesh data={step.data},space={space}"
-        tried.append((mesh, dataclasses.replace(step, space=space)))
-    return tried
+        steps.append((mesh, dataclasses.replace(step, space=space)))
+    return steps
 
 
 def _fewer_images(step: Step, place: Slice, program: Program, compile: Compile) -> Remedy | None:
-    """The largest batch that fits, as far as two compiled ones tell: memory grows by the image."""
-    most, smallest = step.batch // step.data, 1
-    if most == smallest:
+    """The largest batch that fits, found by compiling two smaller ones at most.
+
+    Memory grows linearly with the images on a chip. The first batch is a guess below the
+    proportional one; a line through both programs then gives the second.
+    """
+    most = step.batch // step.data  # images on a chip
+    if most == 1:
         return None
-    here = max(smallest, min(most - 1, int(most * 0.9 * place.memory / program.needed)))
+
+    def in_range(images: float) -> int:
+        return max(1, min(int(images), most - 1))
+
     best = None
-    points = [(most, program.needed)]
+    images = in_range(0.9 * most * place.memory / program.needed)
     for _ in range(2):
-        batch = here * step.data
-        other = dataclasses.replace(step, batch=batch)
-        result = compile(other, place)
-        points.append((here, result.needed))
+        batch = images * step.data
+        smaller = dataclasses.replace(step, batch=batch)
+        result = compile(smaller, place)
         if fits(result, place):
-            best = Remedy(f"--batch {batch}", other, result)
-        (a, need_a), (b, need_b) = points[0], points[-1]
-        each = max((need_a - need_b) / (a - b), 1)
-        there = int(b + (place.memory - need_b) // each)
-        there = max(smallest, min(there, most - 1))
-        if there == here or (best and there < here):
+            best = Remedy(f"--batch {batch}", smaller, result)
+        bytes_per_image = max((program.needed - result.needed) / (most - images), 1)
+        room = (place.memory - result.needed) // bytes_per_image  # in images; negative: too many
+        estimate = in_range(images + room)
+        if estimate == images or (best and estimate < images):
             break
-        here = there
+        images = estimate
     return best
 
 
 def slice_for(step: Step, place: Slice, per_chip: int) -> str | None:
-    """The smallest slice of the generation that holds the batch at so many images on a chip.
+    """The smallest slice of the generation that holds the batch at `per_chip` images on a chip.
 
-    Computed, not compiled: a chip's program is the same however many chips there are.
+    This is computed, not compiled: a chip runs the same program for any number of chips.
     """
     if place.chip is None:
         return None
-    needed = math.ceil(step.batch / per_chip) * step.space
+    needed = ceil_div(step.batch, per_chip) * step.space
     enough = (shape for shape in place.chip.shapes if chips(shape) >= needed)
     shape = next(enough, None)
-    return shape and f"{place.name.partition(':')[0]}:{shape}"
+    return shape and f"{place.generation}:{shape}"

@@ -1,1 +1,1 @@
-"""Data sets before they are read: downloaded, encoded as HHA, or prepared for TFDS."""
+"""Work on data sets before they are read: download, encode depth as HHA, or prepare for TFDS."""

@@ -1,1 +1,1 @@
-"""Colours, overlays and pictures of label maps."""
+"""Palettes, overlays, pictures of label maps, and tables of scores."""

@@ -10,11 +10,6 @@ from jaxtyping import UInt8
 
 from fcn_jax.labels import IGNORE
 
-CREAM = (224, 224, 192)
-"""The colour of ignored pixels: row 255 of VOC's palette."""
-
-_VOC_CLASSES = 21
-
 
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
     """Returns the colour map of PASCAL VOC.
@@ -39,8 +34,8 @@ def voc_palette() -> UInt8[np.ndarray, "256 3"]:
 def class_palette(num_classes: int) -> UInt8[np.ndarray, "256 3"]:
     """Returns distinct colours for any number of classes; VOC's own for VOC's 21.
 
-    Class 0 is black. The others go once round the colour circle, in three shades where there are
-    many. Rows of no class are mid gray, so that a label which should not exist is seen.
+    Class 0 is black. The others go once round the colour circle, in three shades if there are
+    many. Rows that belong to no class are mid gray, so that a wrong label is visible.
 
     Args:
         num_classes: number of classes, 1..255.
@@ -56,7 +51,7 @@ def class_palette(num_classes: int) -> UInt8[np.ndarray, "256 3"]:
             f"a palette needs 1..255 classes (labels are uint8 and 255 means ignore), found "
             f"{num_classes}: map the labels to fewer classes first."
         )
-    if num_classes == _VOC_CLASSES:
+    if num_classes == 21:  # VOC's, with the background
         return voc_palette()
     colours = np.full((256, 3), 128, np.uint8)
     colours[0] = 0
@@ -66,5 +61,5 @@ def class_palette(num_classes: int) -> UInt8[np.ndarray, "256 3"]:
         saturation, value = shades[label % used]
         rgb = colorsys.hsv_to_rgb((label - 1) / max(num_classes - 1, 1), saturation, value)
         colours[label] = np.round(255 * np.asarray(rgb))
-    colours[IGNORE] = CREAM
+    colours[IGNORE] = voc_palette()[IGNORE]
     return colours

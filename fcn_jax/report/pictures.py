@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from fcn_jax.atomic import write_atomically
+from fcn_jax.labels import IGNORE
 from fcn_jax.report.palette import voc_palette
 
 _INK, _PAPER, _EDGE = (40, 40, 46), (255, 255, 255), (205, 205, 210)
@@ -24,18 +26,18 @@ def write_label_png(
     label: UInt8[np.ndarray, "h w"],
     palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> Path:
-    """Writes labels as a palette PNG (mode P), as VOC's: the file holds the indices themselves.
+    """Writes labels as a palette PNG (mode P) like VOC's: the file holds the class indices.
 
     Args:
         path: the file, `.png`.
         label: uint8 (h, w), class indices; 255 is the ignore label.
-        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+        palette: colours by label, uint8 (256, 3) RGB; VOC's by default.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: if `path` is no `.png`: JPEG and the like do not keep indices.
+        ValueError: if `path` is not a `.png`: formats such as JPEG do not keep indices.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(
@@ -59,10 +61,10 @@ def overlay(
 
     Args:
         image: uint8 (h, w, 3), 0..255, RGB.
-        label: uint8 (h, w); 255, the ignore label, is laid over in the palette's cream.
+        label: uint8 (h, w); 255, the ignore label, gets the palette's cream.
         alpha: opacity of the colours, 0..1.
-        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
-        background: whether label 0 is laid over too.
+        palette: colours by label, uint8 (256, 3) RGB; VOC's by default.
+        background: whether label 0 gets its colour too.
 
     Returns:
         uint8 (h, w, 3), 0..255, RGB.
@@ -70,7 +72,7 @@ def overlay(
     Raises:
         ValueError: if `alpha` is not in 0..1.
 
-    Source: fcn.berkeleyvision.org `vis.py`: alpha 0.5, label 0 left as it is.
+    Source: fcn.berkeleyvision.org `vis.py`: alpha 0.5, label 0 unchanged.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"overlay: expected alpha in 0..1, found {alpha}.")
@@ -93,15 +95,15 @@ def contact_sheet(
         rows: per row the cells (image, truth, prediction, ...): uint8 (h, w, 3) RGB images and
             uint8 (h, w) labels, in any order and of any sizes. Ignored pixels (255) are cream.
         titles: one title per column.
-        class_names: names for the legend, by label; none, no legend.
-        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
+        class_names: names for the legend, by label; without them there is no legend.
+        palette: colours by label, uint8 (256, 3) RGB; VOC's by default.
         zoom: each pixel becomes zoom x zoom pixels.
 
     Returns:
         The sheet: uint8 (height, width, 3), 0..255, RGB.
 
     Raises:
-        ValueError: if there are no rows, or a row has not one cell per title.
+        ValueError: if there are no rows, or a row does not have one cell per title.
     """
     if not rows:
         raise ValueError("contact_sheet: expected at least one row of cells, found none.")
@@ -112,10 +114,12 @@ def contact_sheet(
                 "give each column one title."
             )
     colours = voc_palette() if palette is None else palette
-    cells = [
-        [_enlarge(cell if cell.ndim == 3 else colours[cell], zoom) for cell in r] for r in rows
-    ]
-    return _page(cells, titles, class_names, colours)
+
+    def drawn(cell: np.ndarray) -> np.ndarray:
+        coloured = cell if cell.ndim == 3 else colours[cell]
+        return coloured.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+    return _page([[drawn(cell) for cell in row] for row in rows], titles, class_names, colours)
 
 
 def _page(
@@ -125,20 +129,21 @@ def _page(
     colours: np.ndarray,
 ) -> np.ndarray:
     """Titles above columns of RGB cells, the legend below."""
-    font, gap = ImageFont.load_default(14), 8
+    font, gap, header = ImageFont.load_default(14), 8, 28
+    columns = list(zip(*cells, strict=True))
     widths = [
         max(int(font.getlength(title)) + 1, *(cell.shape[1] for cell in column))
-        for title, column in zip(titles, zip(*cells, strict=True), strict=True)
+        for title, column in zip(titles, columns, strict=True)
     ]
     heights = [max(cell.shape[0] for cell in row) for row in cells]
-    width, header = sum(widths) + gap * (len(widths) + 1), 28
+    width = sum(widths) + gap * (len(widths) + 1)
+    legend_top = header + sum(height + gap for height in heights)
     entries = _legend(class_names, colours, width - gap, font)
-    body = header + sum(h + gap for h in heights)
-    height = body + (entries[-1][1] + 26 if entries else 0)
+    height = legend_top + (entries[-1][1] + 26 if entries else 0)
     page = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(page)
     x = gap
-    for title, column_width, column in zip(titles, widths, zip(*cells, strict=True), strict=True):
+    for title, column_width, column in zip(titles, widths, columns, strict=True):
         draw.text((x, 6), title, fill=_INK, font=font)
         y = header
         for cell, row_height in zip(column, heights, strict=True):
@@ -146,23 +151,22 @@ def _page(
             y += row_height + gap
         x += column_width + gap
     for x, y, colour, name in entries:
-        draw.rectangle((x, body + y + 3, x + 13, body + y + 16), fill=colour, outline=_EDGE)
-        draw.text((x + 19, body + y + 1), name, fill=_INK, font=font)
+        y += legend_top
+        draw.rectangle((x, y + 3, x + 13, y + 16), fill=colour, outline=_EDGE)
+        draw.text((x + 19, y + 1), name, fill=_INK, font=font)
     return np.asarray(page)
 
 
-def _enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
-    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-
-
-def _legend(class_names, colours, right, font):
-    """Places of the legend's entries, lines broken at `right`: [(x, y, colour, name)]."""
+def _legend(
+    class_names: Sequence[str], colours: np.ndarray, right: int, font: Any
+) -> list[tuple[int, int, tuple[int, ...], str]]:
+    """(x, y, colour, name) of each entry of the legend, in lines that end before `right`."""
     entries, x, y = [], 8, 0
-    named = [*enumerate(class_names), (255, "ignored")] if class_names else []
+    named = [*enumerate(class_names), (IGNORE, "ignored")] if class_names else []
     for label, name in named:
         length = 19 + int(font.getlength(name)) + 16
         if entries and x + length > right:
             x, y = 8, y + 22
-        entries.append((x, y, tuple(int(v) for v in colours[label]), name))
+        entries.append((x, y, tuple(colours[label].tolist()), name))
         x += length
     return entries

@@ -10,7 +10,8 @@ from fcn_jax.data.canvases import choose_canvases, fills_canvas
 from fcn_jax.data.check import check_apart, check_labels
 from fcn_jax.data.location import located, of_tfds
 from fcn_jax.data.source import Source
-from fcn_jax.runs.recipe import Recipe, describe
+from fcn_jax.runs.description import describe
+from fcn_jax.runs.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The demo: 32s, 16s and 8s, each from the one before, on generated scenes, in minutes on a CPU.
 
-The same program as every experiment runs, with a narrow VGG16 without the padded ring and batch
-norm, because it starts from random weights.
+It runs the same program as every experiment. The net is a narrow VGG16 without the padded ring, and
+with batch norm, because it starts from random weights.
 """
 
 import json
@@ -78,7 +78,7 @@ def run_demo(workdir: Path, *, threads: int = 4) -> None:
     from fcn_jax.runs.run import run
     from fcn_jax.training.run_folder import RunFolder
 
-    begun = time.monotonic()
+    started = time.monotonic()
     rows: dict[str, Any] = {}
     lines: list[dict[str, Any]] = []
     for stage in STAGES:
@@ -98,7 +98,7 @@ def run_demo(workdir: Path, *, threads: int = 4) -> None:
     console = Console()
     console.print(metrics_table(rows, title="generated scenes, 200 held out, per cent"))
     print(f"image, truth and the three predictions: {workdir / 'demo.png'}")
-    print(f"{time.monotonic() - begun:.0f} s from start to end")
+    print(f"{time.monotonic() - started:.0f} s from start to end")
 
 
 def _picture(workdir: Path) -> Any:

@@ -4,7 +4,6 @@ The science is in the recipe; the command line says where it runs, and may overr
 """
 
 import dataclasses
-import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Annotated, Any
 
 from fcn_jax.devices.compiling import use_compile_cache
 from fcn_jax.runs.messages import messages
+from fcn_jax.runs.options import changed_fields, override, parameters, plain_fields
 from fcn_jax.runs.place import Place
-from fcn_jax.runs.recipe import Recipe, changed_fields, override, plain_fields
+from fcn_jax.runs.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,3 @@ def _run(recipe: Recipe, place: Place, origin: dict[str, Any]) -> None:
             "program at work without data)"
         )
         raise
-
-
-def parameters(function: Callable[..., Recipe]) -> Any:
-    """A dataclass type with the parameters of a function, as options of a command line."""
-    fields = []
-    for item in inspect.signature(function).parameters.values():
-        default = {} if item.default is item.empty else {"default": item.default}
-        fields.append((item.name, item.annotation, dataclasses.field(**default)))
-    return dataclasses.make_dataclass("Recipe", fields, frozen=True, kw_only=True)

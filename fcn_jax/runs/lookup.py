@@ -7,7 +7,9 @@ from typing import Any
 
 from fcn_jax.moved import new_name
 from fcn_jax.preprocessing import ByInput
-from fcn_jax.runs.recipe import FromRun, FromRuns, Recipe, differences, override
+from fcn_jax.runs.description import differences
+from fcn_jax.runs.options import override
+from fcn_jax.runs.recipe import FromRun, FromRuns, Recipe
 
 
 def recipe_named(name: str) -> Any:
@@ -22,20 +24,24 @@ def recipe_named(name: str) -> Any:
     return recipe
 
 
-def load_recipe(described: dict[str, Any]) -> Recipe:
-    """The recipe that a run folder's `recipe.json` names, with its overrides.
+def load_recipe(described: dict[str, Any], name: str | None = None) -> Recipe:
+    """The recipe that made a run, with the run's overrides. Imports and so runs its module.
+
+    Args:
+        described: the content of the run's `recipe.json`.
+        name: module or file of the recipe; the one that `recipe.json` names by default.
 
     Raises:
         ValueError: the module is not there, or its recipe has changed since.
     """
-    name = described["module"]
-    module = import_recipe_module(name)
+    chosen = str(name or described["module"])
+    module = import_recipe_module(chosen)
     given = described.get("arguments")
     recipe = override(module.recipe(**given) if given else module.RECIPE, described["overrides"])
     lines = list(differences(described["recipe"], recipe))
     if lines:
         raise ValueError(
-            f"{name} has changed since this run was made:\n"
+            f"{chosen} is another recipe than this run's, or has changed since:\n"
             + "\n".join(f"  {line}" for line in lines)
         )
     return recipe
@@ -70,10 +76,10 @@ def import_recipe_module(name: str) -> Any:
 
 
 def recipe_preprocessing(name: str) -> Any:
-    """What the net of a recipe expects: as its start says, or that of the run it starts from.
+    """The preprocessing that a recipe's net expects: its start's, or the earlier run's.
 
     Returns:
-        A preprocessing, or None where all the recipe names is a file, whose own it is.
+        A preprocessing; None if the recipe names only a file of weights, which holds its own.
     """
 
     def of_run(run: str) -> Any:

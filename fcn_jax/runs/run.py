@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fcn_jax.data.batching import read_ahead
 from fcn_jax.data.check import check_labels
 from fcn_jax.data.location import check_same_data
+from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.devices.environment import environment
 from fcn_jax.devices.mesh import (
     make_mesh,
@@ -26,8 +26,9 @@ from fcn_jax.devices.processes import is_leader, wait_for_all
 from fcn_jax.nn import savings
 from fcn_jax.report.pictures import write_png
 from fcn_jax.runs.data_sets import DataSets, checked_batches, data_sets
+from fcn_jax.runs.description import describe, differences
 from fcn_jax.runs.place import Place
-from fcn_jax.runs.recipe import Recipe, describe, differences
+from fcn_jax.runs.recipe import Recipe
 from fcn_jax.runs.scoring import (
     draw_examples,
     evaluate_on,
@@ -38,7 +39,7 @@ from fcn_jax.runs.scoring import (
 from fcn_jax.runs.start import StartingPoint, starting_point
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.events import tensorboard
-from fcn_jax.training.loop import Schedule, fit
+from fcn_jax.training.loop import Intervals, fit
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State, create_state
@@ -166,7 +167,7 @@ def _train(
             state,
             train_step,
             (shard_batch(mesh, _without_size(b) if uniform else b) for b in read),
-            Schedule(
+            Intervals(
                 steps=recipe.steps,
                 checkpoint_every=recipe.checkpoint_every,
                 evaluate_every=recipe.evaluate_every,

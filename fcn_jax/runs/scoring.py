@@ -1,4 +1,4 @@
-"""Scoring a net on a whole data set, and drawing what it makes of a few examples."""
+"""Scoring a net on a whole data set, and drawing its predictions for a few examples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from fcn_jax.data.batching import evaluation_batches, read_ahead
+from fcn_jax.data.batching import evaluation_batches
 from fcn_jax.data.canvases import choose_canvases
-from fcn_jax.data.named import each, primary
+from fcn_jax.data.named import as_plain, primary, zip_named
+from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.data.source import Source
 from fcn_jax.devices.mesh import make_mesh, own_part
-from fcn_jax.inference.confusion import evaluate
+from fcn_jax.inference.confusion import confusion_matrices
 from fcn_jax.inference.predictor import Predictor
 from fcn_jax.metrics import FOUR, Scores, score
-from fcn_jax.preprocessing import Inputs
+from fcn_jax.preprocessing import AnyPreprocessing
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import contact_sheet
 from fcn_jax.runs.recipe import Recipe
@@ -24,17 +25,27 @@ def evaluate_on(
     recipe: Recipe,
     source: Source,
     variables: Any,
-    preprocessing: Inputs,
+    preprocessing: AnyPreprocessing,
     *,
     threads: int = 4,
     mesh: Mesh | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores | dict[str, Scores]:
-    """Scores of a net on a whole data set, one integer confusion matrix for all of it.
+    """Scores of a net on a whole data set, from one integer confusion matrix.
 
-    By name, in the data set's order, where there are several labels. Of several processes each
-    reads its own part, and all get the scores of the whole; `mesh` is by default what the batch
-    fits on.
+    Of several processes each reads its own part, and all get the scores of the whole.
+
+    Args:
+        recipe: gives the net, the batch size and which classes the mean IU leaves out.
+        source: the data set.
+        variables: the net's.
+        preprocessing: what the variables expect.
+        threads: threads that read images ahead.
+        mesh: the devices; by default as many as the batch can use.
+        progress: called with the number of batches done and of all.
+
+    Returns:
+        The scores; by name, in the data set's order, if it has several labels.
     """
     sizes = [source.size(i) for i in range(len(source))]
     size = recipe.batch_size
@@ -46,7 +57,7 @@ def evaluate_on(
         part=own_part(mesh),
     )
     read = read_ahead(batches, 0, len(batches), threads=threads)
-    matrices = evaluate(
+    matrices = confusion_matrices(
         recipe.model,
         variables,
         preprocessing,
@@ -55,15 +66,19 @@ def evaluate_on(
         mesh=mesh,
         progress=None if progress is None else lambda n, _: progress(n, len(batches)),
     )
-    return each(
-        lambda _, k, matrix: score(matrix, absent=recipe.absent), source.num_classes, matrices
+    return as_plain(
+        {
+            name: score(matrix, absent=recipe.absent)
+            for name, _, matrix in zip_named(source.num_classes, matrices)
+        }
     )
 
 
 def score_line(scores: Scores | dict[str, Scores], **more: Any) -> dict[str, Any]:
-    """The line of `metrics.jsonl` for an evaluation; of several outputs, the first gives the four.
+    """The line of `metrics.jsonl` for an evaluation.
 
-    Those of the others begin with their name: `geometric_mean_iu`.
+    The four scores are those of the first output; names of the others' begin with the output's, as
+    in `geometric_mean_iu`.
     """
     line = {**more, **{name: getattr(primary(scores), name) for name in FOUR}}
     for output, others in list(scores.items())[1:] if isinstance(scores, dict) else ():
@@ -79,7 +94,7 @@ def format_scores(scores: Scores | dict[str, Scores]) -> str:
 
 
 def draw_examples(
-    recipe: Recipe, source: Source, variables: Any, preprocessing: Inputs, count: int = 4
+    recipe: Recipe, source: Source, variables: Any, preprocessing: AnyPreprocessing, count: int = 4
 ) -> np.ndarray:
     """Image, truth and prediction of a few examples, side by side."""
     predict = Predictor(recipe.model, variables, preprocessing)
@@ -101,7 +116,7 @@ def draw_examples(
 
 
 def picture(image: Any) -> np.ndarray:
-    """What a person looks at: the first input, which is the colour image where there is one."""
+    """RGB pixels to show: the first input, or its depth in gray."""
     first = primary(image)
     if first.shape[-1] == 3:
         return first
@@ -110,5 +125,5 @@ def picture(image: Any) -> np.ndarray:
 
 
 def split_name(source: Source) -> str:
-    """The split of a source, or its class where it has none."""
+    """The split of a source, or the name of its class if it has no split."""
     return str(getattr(source, "split", None) or type(source).__name__)

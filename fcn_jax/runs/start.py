@@ -1,10 +1,10 @@
-"""Where a run's parameters and preprocessing come from."""
+"""What a run starts from: random parameters, converted weights or an earlier run."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.preprocessing import ByInput, Inputs, Preprocessing, from_description
+from fcn_jax.preprocessing import AnyPreprocessing, ByInput, Preprocessing, from_description
 from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder
@@ -24,7 +24,7 @@ class StartingPoint:
     """
 
     variables: dict[str, Any]
-    preprocessing: Inputs
+    preprocessing: AnyPreprocessing
     source: str
 
 
@@ -37,7 +37,7 @@ def starting_point(recipe: Recipe, workdir: Path, init: Path | None) -> Starting
         init: a run's folder or a `.safetensors` file to use instead.
 
     Raises:
-        ValueError: it is not there (the message says how to make it), or does not fit the net.
+        ValueError: it is missing (the message says how to make it), or does not fit the net.
     """
     start = recipe.start
     if isinstance(start, FromScratch) and init is None:
@@ -57,26 +57,28 @@ def starting_point(recipe: Recipe, workdir: Path, init: Path | None) -> Starting
     if isinstance(start, FromWeights) and not _is_run(path):
         expand = dict(start.expand)
         preprocessing = _agreed(start.preprocessing, preprocessing, path)
-    # Every layer is copied or a zero score layer, unless some keep their random start.
+    # Layers that are not copied are score layers, which start at zero, and those in `keep`.
     fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
     for ours, theirs in expand.items():
         fresh = expand_input(fresh, donor, layer=ours, source=theirs)
     variables, report = transplant(fresh, donor, keep=(*keep, *expand))
-    line = f"{path}: {len(report.copied)} layers copied"
-    line += f", new: {', '.join(report.kept)}" if report.kept else ""
-    line += f", left out: {', '.join(report.dropped)}" if report.dropped else ""
-    return StartingPoint(variables, preprocessing, line)
+    source = f"{path}: {len(report.copied)} layers copied"
+    source += f", new: {', '.join(report.kept)}" if report.kept else ""
+    source += f", left out: {', '.join(report.dropped)}" if report.dropped else ""
+    return StartingPoint(variables, preprocessing, source)
 
 
 def _is_run(path: Path | str) -> bool:
     return Path(path).suffix != ".safetensors"
 
 
-def _agreed(wanted: Inputs | None, of_the_file: Inputs, path: Path | str) -> Inputs:
-    """The recipe's preprocessing, if the weights can take it.
+def _agreed(
+    wanted: AnyPreprocessing | None, of_the_file: AnyPreprocessing, path: Path | str
+) -> AnyPreprocessing:
+    """The recipe's preprocessing, if it suits the weights.
 
     Raises:
-        ValueError: colours in another order or on another scale than the first layer learned.
+        ValueError: the order or the scale of the colours is not what the first layer learned.
     """
     if wanted is None:
         return of_the_file
@@ -86,12 +88,12 @@ def _agreed(wanted: Inputs | None, of_the_file: Inputs, path: Path | str) -> Inp
         if part.channels not in ("HHA", of_the_file.channels) or part.std != of_the_file.std:
             raise ValueError(
                 f"{path} takes {of_the_file}; the recipe gives it {part}. Only the mean may "
-                "differ: a first layer is made for one order and scale of its channels"
+                "differ: a first layer was trained for one order and scale of its channels"
             )
     return wanted
 
 
-def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], Inputs, str]:
+def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], AnyPreprocessing, str]:
     """The variables of earlier runs as those of one `LateFusion`."""
     params, stats, inputs = {}, {}, {}
     for name, run in start.runs.items():
@@ -103,11 +105,11 @@ def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], Inputs, st
     return merged, ByInput(inputs), " and ".join(start.runs.values())
 
 
-def read_variables(path: Path) -> tuple[dict[str, Any], Inputs]:
+def read_variables(path: Path) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a weights file, or of a run's best checkpoint.
 
     Raises:
-        ValueError: neither is there.
+        ValueError: there is neither.
     """
     if path.suffix == ".safetensors":
         variables, about = load_weights(path)
@@ -115,7 +117,7 @@ def read_variables(path: Path) -> tuple[dict[str, Any], Inputs]:
     return run_variables(path)
 
 
-def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], Inputs]:
+def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a run, at its best step unless another is asked for.
 
     Raises:

@@ -1,1 +1,1 @@
-"""The training state, step, loop and checkpoints."""
+"""One training run: state, step, loop, checkpoints, folder and progress."""

@@ -8,7 +8,7 @@ from fcn_jax.metrics import FOUR
 
 
 def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
-    """Writes every line of metrics as TensorBoard events below `path`.
+    """Returns a function that writes a line of metrics as TensorBoard events below `path`.
 
     Raises:
         ValueError: tensorboardX is not installed.

@@ -1,7 +1,7 @@
-"""The training loop: steps, evaluations, checkpoints, and how a run ends early.
+"""The training loop: steps, evaluations, checkpoints, and stopping early.
 
-A run that is killed at any moment and started again goes on from its last checkpoint, sees the
-same batches and ends in the same parameters: state and batch of step n depend on (seed, n) alone.
+A run may be killed at any moment. Started again, it resumes from its last checkpoint, sees the same
+batches and ends with the same parameters: state and batch of step n depend on (seed, n) alone.
 """
 
 import dataclasses
@@ -27,8 +27,15 @@ class NonFiniteLossError(ArithmeticError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """When to stop, save, evaluate and write down the loss, in steps; 0 means never."""
+class Intervals:
+    """How long to train, and how often to save, evaluate and log the loss, in updates.
+
+    Attributes:
+        steps: length of the whole run; the last state is evaluated and saved.
+        checkpoint_every: from one checkpoint to the next; 0 means never.
+        evaluate_every: from one evaluation to the next; 0 means never.
+        log_every: from one line of loss to the next.
+    """
 
     steps: int
     checkpoint_every: int
@@ -47,10 +54,10 @@ class Schedule:
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a request to save and leave; a second Ctrl-C interrupts.
+    """Turns SIGTERM and Ctrl-C into a request to save and stop; a second Ctrl-C interrupts.
 
-    Of several processes all leave after the same step, whichever was asked: JAX's own handler of
-    SIGTERM passes the word on, so that stays in place, and Ctrl-C becomes a SIGTERM.
+    Several processes all stop after the same step, whichever of them got the signal: JAX's own
+    handler of SIGTERM tells the others. So that handler stays, and Ctrl-C is sent on as SIGTERM.
     """
 
     def __init__(self):
@@ -63,7 +70,7 @@ class StopRequest:
             own = (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT)
             for number in own:
                 self._before[number] = signal.signal(number, self._note)
-        except ValueError:  # not in the main thread, where nobody sends us signals
+        except ValueError:  # not in the main thread, which alone receives signals
             pass
         return self
 
@@ -75,7 +82,7 @@ class StopRequest:
             self.signal = signal.Signals(number)
 
     def asked_at(self, step: int) -> bool:
-        """Whether to leave after this step; to be called once after every one."""
+        """Whether to stop after this step; call it once after every step."""
         if self._several and stop_agreed(step):
             self.signal = signal.SIGTERM
         return self.signal is not None
@@ -86,106 +93,94 @@ class StopRequest:
 
 
 class _Losses:
-    """Losses of dispatched steps, looked at one step late so that the device never waits."""
+    """Losses of dispatched steps, read one step late so that the device never waits."""
 
     def __init__(self, folder: RunFolder, reporter: Reporter, log_every: int):
         self._folder, self._reporter, self._log_every = folder, reporter, log_every
         self._pending: tuple[int, Any] | None = None
-        self._window: list[float] = []
+        self._since_last_line: list[float] = []
 
     def add(self, step: int, loss: Any) -> None:
         self.check()
         self._pending = (step, loss)
 
     def check(self) -> None:
-        """Wait for the pending loss and look at it."""
+        """Wait for the pending loss; report it, or raise NonFiniteLossError."""
         if self._pending is None:
             return
         step, loss = self._pending[0], float(self._pending[1])
         self._pending = None
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                f"the loss of step {step} is {loss}. The last checkpoint is from before; lower the "
-                "learning rate, or check that it belongs to this loss normalisation (a rate for a "
-                "mean over pixels is about 1e5 times too large for their sum)"
+                f"the loss of step {step} is {loss}; the last checkpoint is from an earlier step. "
+                "Lower the learning rate, or check that it fits this loss normalisation (a rate "
+                "for a mean over pixels is about 1e5 times too large for their sum)"
             )
-        self._window.append(loss)
+        self._since_last_line.append(loss)
         self._reporter.step(step, loss)
         if step % self._log_every == 0:
             self.write(step)
 
     def write(self, step: int) -> None:
-        """Write down the mean loss since the last line."""
-        if self._window:
-            self._folder.append(step=step, loss=sum(self._window) / len(self._window))
-            self._window = []
-        if self._reporter.images_per_second is not None:
-            self._folder.append_speed(
-                step=step,
-                images_per_second=round(self._reporter.images_per_second, 3),
-                waiting=round(self._reporter.waiting or 0.0, 4),
-            )
+        """Write the mean loss since the last line, and the speed."""
+        losses, self._since_last_line = self._since_last_line, []
+        if losses:
+            self._folder.append(step=step, loss=sum(losses) / len(losses))
+        if self._reporter.speed:
+            self._folder.append_speed(step=step, **self._reporter.speed)
 
 
 def fit(
     state: State,
     train_step: Callable[[State, Batch], tuple[State, dict[str, Any]]],
     batches: Iterator[Batch],
-    schedule: Schedule,
+    intervals: Intervals,
     *,
     folder: RunFolder,
     checkpoints: Checkpoints,
     evaluate: Callable[[State, int], dict[str, Any]],
     reporter: Reporter,
 ) -> tuple[State, bool]:
-    """Train from `state.step` to the end of the schedule.
+    """Train from `state.step` to `intervals.steps`.
 
     Args:
         state: where to start; its memory is reused.
         train_step: see `fcn_jax.training.step`.
         batches: from batch number `state.step` on, on the devices.
-        schedule: when to do what.
-        folder: gets a line with `loss` every so often, and one for every evaluation; and, in
-            another file, images per second and the share of the time that went by waiting for data.
-        checkpoints: get the state where the schedule says, and when asked to stop.
-        evaluate: called with a state and its step; returns the line to write down.
-        reporter: what a person sees.
+        intervals: how long to train, and how often to do the rest.
+        folder: gets the logged losses, the evaluations and, in another file, the speed.
+        checkpoints: get the state at every interval, and when the process is asked to stop.
+        evaluate: called with a state and its step; returns the line of metrics.
+        reporter: shows the progress.
 
     Returns:
-        The last state, and whether the end of the schedule was reached; it is not when the process
-        was asked to stop by SIGTERM or Ctrl-C, after the state was saved.
+        The last state, saved, and whether all steps are done: not if SIGTERM or Ctrl-C stopped it.
 
     Raises:
-        NonFiniteLossError: names the step; the last checkpoint is from before.
+        NonFiniteLossError: names the step; the last checkpoint is from an earlier step.
     """
-    losses = _Losses(folder, reporter, schedule.log_every)
-    first = int(state.step)
-
-    def save(state: State, step: int) -> None:
-        best = folder.best_step()
-        checkpoints.save(step, state, keep=set() if best is None else {best})
-
+    losses = _Losses(folder, reporter, intervals.log_every)
     with StopRequest() as stop:
-        for step in range(first + 1, schedule.steps + 1):
+        for step in range(int(state.step) + 1, intervals.steps + 1):
             before = time.monotonic()
             batch = next(batches)
             reporter.wait(time.monotonic() - before)
             state, metrics = train_step(state, batch)
             losses.add(step, metrics["loss"])
-            if not (stop.asked_at(step) or schedule.saves_at(step)):
+            if not (stop.asked_at(step) or intervals.saves_at(step)):
                 continue
             losses.check()
             losses.write(step)
             before = time.monotonic()
-            if schedule.evaluates_at(step):
+            if intervals.evaluates_at(step):
                 jax.block_until_ready(state)
                 folder.append(**evaluate(state, step))
-            save(state, step)
+            checkpoints.save(step, state, best=folder.best_step())
             reporter.pause(time.monotonic() - before)
-            if stop.signal and step < schedule.steps:
+            if stop.signal and step < intervals.steps:
                 reporter.say(
                     f"stopped by {stop.signal.name} after step {step}, which is saved; the same "
-                    "command goes on from there"
+                    "command resumes from there"
                 )
                 return state, False
     return state, True

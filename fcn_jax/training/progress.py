@@ -1,18 +1,27 @@
-"""What a person sees of a run: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar in a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Reporter:
-    """Progress of `total` steps: loss, images per second, share of waiting for data, time left.
+    """Progress of steps: loss, images per second, share of time waiting for data, time left.
 
-    In a terminal a live bar; otherwise a plain line at most every `every` seconds. Use as a
-    context manager. A `quiet` one says nothing: of several processes, one speaks.
+    In a terminal it is a live bar; otherwise plain lines. Use it as a context manager.
+
+    Args:
+        what: name of the run.
+        total: steps of the whole run.
+        done: steps that were done before.
+        images_per_step: images in the batch of a step.
+        every: the least time between two plain lines, in seconds.
+        quiet: print nothing; with several processes, one prints.
+
+    Attributes:
+        speed: `images_per_second` and `waiting`, the share of time; empty until the second step.
     """
 
     def __init__(
@@ -33,41 +42,37 @@ class Reporter:
         self._start = self._last = time.monotonic()
         self._first: int | None = None  # the first step of this process; it compiles
         self._paused = self._waited = 0.0
-        self.images_per_second: float | None = None
-        self.waiting: float | None = None
-        columns = (
+        self.speed: dict[str, float] = {}
+        self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._live,
         )
-        self._bar = Progress(*columns, console=self._console, disable=not self._live)
         self._task = self._bar.add_task(what, total=total, completed=done, text="compiling")
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def step(self, step: int, loss: float) -> None:
-        """Say that `step` updates are done and what the last loss was."""
+        """Show that `step` updates are done, and the last loss."""
         now = time.monotonic()
-        if self._first is None:  # time from the end of the first step
+        if self._first is None:  # measure from the end of the first step
             self._start, self._first, self._paused, self._waited = now, step, 0.0, 0.0
         seconds = now - self._start - self._paused
         rate = (step - self._first) / seconds if seconds > 0 and step > self._first else 0.0
         text = f"loss {loss:.4g}"
         if rate:
-            self.images_per_second, self.waiting = rate * self._images, self._waited / seconds
-            text += f", {self.images_per_second:.1f} images/s, {self.waiting:.0%} waiting for data"
+            speed, waiting = rate * self._images, self._waited / seconds
+            self.speed = {"images_per_second": round(speed, 3), "waiting": round(waiting, 4)}
+            text += f", {speed:.1f} images/s, {waiting:.0%} waiting for data"
         if self._live:
             self._bar.update(self._task, completed=step, text=text)
         elif now - self._last >= self._every:
@@ -76,11 +81,11 @@ class Reporter:
             self.say(f"{self._what}: step {step} of {self._total}, {text}{left}")
 
     def wait(self, seconds: float) -> None:
-        """Count time in which the next batch was not there yet."""
+        """Count time spent waiting for the next batch."""
         self._waited += seconds
 
     def pause(self, seconds: float) -> None:
-        """Leave that much out of the time per image (evaluating, saving)."""
+        """Do not count this time in the time per image (evaluating, saving)."""
         self._paused += seconds
 
     def say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The state that training carries from step to step."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
+from fcn_jax.devices.mesh import data_sharding, replicated_sharding
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.optim import merge, trainable
 
@@ -22,9 +24,9 @@ class State:
     Attributes:
         step: int32 scalar, updates made so far.
         learning: parameters that learn, flat, by path (`trunk/conv1_1/kernel`), float32.
-        frozen: parameters that do not; they have neither gradient nor optimizer state.
+        frozen: the other parameters; they have neither gradient nor optimizer state.
         batch_stats: running averages of batch norms, nested; empty without batch norm.
-        opt_state: the optimizer's.
+        opt_state: state of the optimizer.
     """
 
     step: Any
@@ -52,14 +54,15 @@ def variables_of(learning: Any, frozen: Any, batch_stats: Any) -> dict[str, Any]
 def initial_variables(net: nn.Module, seed: int) -> Any:
     """A net's variables at the start.
 
-    Drawn with the `rbg` generator, whose program compiles several times faster than the default's.
+    They are drawn with the `rbg` generator: its program compiles several times faster than that of
+    JAX's default generator.
     """
     images = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), placeholder(net))
     return jax.jit(net.init)(jax.random.key(seed, impl="rbg"), images)
 
 
 def zero_variables(net: nn.Module) -> Any:
-    """A net's variables, all zero: what weights are put into."""
+    """A net's variables, all zero, to be replaced by weights."""
     shapes = jax.eval_shape(net.init, jax.random.key(0), placeholder(net))
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
@@ -75,15 +78,28 @@ def create_state(
     """The state before the first step.
 
     Args:
-        variables: of the net, nested.
+        variables: the net's variables, nested.
         optimizer: an optax transformation.
         frozen: layers that do not learn (see `fcn_jax.optim.trainable`).
-        place: puts a copy of a tree of arrays on the devices; a step donates its state, and
-            must not take the caller's variables with it.
-        place_optimizer: the same for the optimizer's state, if it goes elsewhere.
+        place: puts a copy of a tree of arrays on the devices. It must copy: a step donates its
+            state, and the caller's variables must stay.
+        place_optimizer: the same for the optimizer's state; `place` by default.
     """
     learning, rest = trainable(variables["params"], frozen)
     learning, rest = place(learning), place(rest)
     stats = place(variables.get("batch_stats", {}))
     opt_state = (place_optimizer or place)(jax.jit(optimizer.init)(learning))
     return State(place(jnp.zeros((), jnp.int32)), learning, rest, stats, opt_state)
+
+
+def state_shardings(state: State, mesh: Mesh, *, shard_optimizer: bool) -> State:
+    """The sharding of every array of a state: replicated on every device of the mesh.
+
+    Args:
+        state: arrays or their shapes.
+        mesh: the devices.
+        shard_optimizer: the optimizer's state is divided along `data` instead.
+    """
+    replicated = jax.tree.map(lambda _: replicated_sharding(mesh), state)
+    divided = jax.tree.map(lambda x: data_sharding(mesh, x), state.opt_state)
+    return replicated.replace(opt_state=divided) if shard_optimizer else replicated

@@ -1,5 +1,6 @@
-"""One update: pure, jitted over a mesh, the state donated."""
+"""One update of the parameters: a pure function, jitted over a mesh; the state is donated."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,37 +8,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fcn_jax.devices.compiling import jit
-from fcn_jax.devices.mesh import make_mesh as make_mesh
-from fcn_jax.devices.mesh import over_data, spread_rows, spreads_rows
-from fcn_jax.devices.mesh import replicate as replicate
-from fcn_jax.devices.mesh import shard_batch as shard_batch
+from fcn_jax.devices.mesh import spread_rows, spreads_rows
+from fcn_jax.losses import takes_coarse_scores
 from fcn_jax.nn.coarse_scores import scores_of
 from fcn_jax.nn.savings import use_for_rows
-from fcn_jax.training.state import State, variables_of
+from fcn_jax.training.state import State, state_shardings, variables_of
 
 Batch = dict[str, Any]
-"""`image` uint8 (b, h, w, 3) RGB, `label` uint8 (b, h, w) with 255 ignored, each a dictionary by
-name where there are several, and, unless every image fills the canvas, `size` int32 (b, 2)."""
+"""`image` uint8 (b, h, w, 3) RGB and `label` uint8 (b, h, w) with 255 ignored; each is a dictionary
+by name if the net has several. `size` int32 (b, 2) unless every image fills the canvas."""
 
 
 def _split(batch: Batch, passes: int) -> Batch:
-    """Image i to pass `i % passes`, so that every pass stays spread over the devices."""
+    """Gives image i to pass `i % passes`, so that every pass stays spread over the devices."""
     return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, passes, *x.shape[1:]), 1, 0), batch)
-
-
-def _kept_in_place(state: State, mesh: Mesh | None, shard_optimizer: bool) -> State:
-    """The state laid out as it came: whole everywhere, but for an optimizer state over `data`."""
-    if mesh is None:
-        return state
-    whole = NamedSharding(mesh, PartitionSpec())
-    places = jax.tree.map(lambda _: whole, state)
-    if shard_optimizer:
-        over = jax.tree.map(lambda x: over_data(mesh, x), state.opt_state)
-        places = places.replace(opt_state=over)
-    return jax.lax.with_sharding_constraint(state, places)
 
 
 def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) -> Callable[..., Any]:
@@ -45,8 +32,8 @@ def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) ->
 
     def objective(learning: Any, frozen: Any, stats: Any, batch: Batch, key: Any):
         sizes = batch.get("size")
-        scores, changed = scores_of(
-            net,
+        apply = functools.partial(scores_of, net) if takes_coarse_scores(loss) else net.apply
+        scores, changed = apply(
             variables_of(learning, frozen, stats),
             spread_rows(mesh, preprocess(batch["image"], sizes)),
             sizes=sizes,
@@ -75,16 +62,16 @@ def make_train_step(
     """The jitted step `(state, batch) -> (state, {"loss": float32 scalar})`.
 
     Args:
-        net: the net; its scores go to the loss.
+        net: a net; its scores go to the loss.
         optimizer: an optax transformation; its state is in `State.opt_state`.
         loss: `loss(scores, labels, sizes=sizes)` to a scalar.
         preprocess: `preprocess(images, sizes)`, uint8 to the net's input.
         seed: dropout at step n derives from (seed, n) alone.
         accumulate: passes per update. The batch holds `accumulate` times as many images as one
             pass; losses and gradients are summed and divided by it, as Caffe's `iter_size`.
-        mesh: the devices, with the axes `data` and `space` (see
-            `fcn_jax.devices.mesh`); None leaves it to the arguments' own places.
-        shard_optimizer: the optimizer's state comes and stays spread over `data`.
+        mesh: the devices, with the axes `data` and `space` (see `fcn_jax.devices.mesh`); None
+            leaves every array where it is.
+        shard_optimizer: the optimizer's state is divided along `data`, before and after the step.
     """
     objective = _objective(net, loss, preprocess, mesh)
     differentiate = jax.value_and_grad(objective, has_aux=True)
@@ -118,6 +105,9 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.learning)
         learning = optax.apply_updates(state.learning, updates)
         new = State(state.step + 1, learning, state.frozen, stats, opt_state)
-        return _kept_in_place(new, mesh, shard_optimizer), {"loss": value}
+        if mesh is not None:
+            shardings = state_shardings(new, mesh, shard_optimizer=shard_optimizer)
+            new = jax.lax.with_sharding_constraint(new, shardings)
+        return new, {"loss": value}
 
     return train_step

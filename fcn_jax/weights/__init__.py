@@ -1,1 +1,1 @@
-"""Parameters in and out: our file format, surgery between nets, and other formats."""
+"""Weights: our file format, loading them into nets, and the files of other frameworks."""

@@ -1,24 +1,25 @@
-"""Parameters from elsewhere put into a net: other people's layouts, coarser nets, classifiers.
+"""Puts parameters into a net: blobs of Caffe or torch, coarser nets, classifiers.
 
-Nothing here guesses. What does not fit is an error that lists everything at once, and the result
-is a new tree of float32 arrays with exactly the structure of the given variables, or no result.
+Nothing is guessed. Everything that does not fit is listed in one error. A result is a new tree of
+float32 arrays with exactly the structure of the given variables.
 
-A layer's name here is Caffe's: the path of its module joined by "/", without the leading `trunk`:
+A layer's name is Caffe's: the path of its module joined by "/", without the leading `trunk`:
 `conv1_1`, `fire2/squeeze1x1`, `score_fr`. A stream's name follows the layer's (`conv1_1color`),
-and a head is called as the reference calls it (`score_fr_sem`, `score_fr_geo`).
+and heads have the reference's names (`score_fr_sem`, `score_fr_geo`).
 """
 
 import dataclasses
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn_jax.weights.layouts import layer_arrays, unexpected
 
 Variables = Mapping[str, Any]
+ArrayPath = tuple[str, ...]
 
 
 def load_blobs(
@@ -30,56 +31,53 @@ def load_blobs(
 ) -> dict[str, Any]:
     """Puts blobs in Caffe's (and torch's) layout into a net, strictly by name.
 
-    Convolutions are (out, in / groups, rows, columns); fully connected layers (out, in) with `in`
-    in the order channels, rows, columns become convolutions; axes of length 1 may stand anywhere,
-    as in the 4-D blobs of old models. Deconvolutions, the layers whose name begins with `up`, are
-    (in, out / groups, rows, columns); where the net's upsampling is a constant, the blob must be
-    the bilinear kernel.
+    Convolutions are (out, in / groups, rows, columns). Fully connected layers are (out, in), with
+    `in` in the order channels, rows, columns, and become convolutions. Axes of length 1 may stand
+    anywhere, as in the 4-D blobs of old models. Deconvolutions, the layers whose name begins with
+    `up`, are (in, out / groups, rows, columns); where the net's upsampling is a constant, the blob
+    must be the bilinear kernel.
 
     Args:
         variables: the net's variables, or their shapes as `jax.eval_shape` gives them.
         blobs: `{"conv1_1": [kernel, bias], ...}`.
-        without: layers of the net to leave as they are; they need real values, not shapes.
+        without: layers of the net to leave as they are; they need values, not only shapes.
         ignore: names in `blobs` that are not for this net, such as a classifier's last layer.
 
     Returns:
         New variables; `params` filled with numpy arrays, other collections as they were.
 
     Raises:
-        ValueError: listing every layer that is missing, unexpected, misshapen or unknown.
+        ValueError: lists every layer that is missing, unexpected, misshapen or unknown.
 
     Source: `transplant` and `interp` in `surgery.py` of the reference, `CopyTrainedLayersFrom`
     of Caffe.
     """
     flat = _flatten(variables)
-    layers: dict[str, dict[str, tuple]] = {}
-    for path in flat:
-        if path[0] == "params":
-            layers.setdefault(layer_name(path), {})[path[-1]] = path
-    problems = [f"without: the net has no layer {n}" for n in without if not _hit(n, layers)]
-    problems += [f"ignore: there is no blob {n}" for n in ignore if not _hit(n, blobs)]
-    kept = {layer for layer in layers if any(_hit(n, [layer]) for n in without)}
-    skipped = {blob for blob in blobs if any(_hit(n, [blob]) for n in ignore)}
-
-    done: dict[tuple, np.ndarray] = {}
-    for layer, leaves in layers.items():
+    layers = paths_by_layer(flat)
+    kept, absent = _select(without, layers)
+    problems = [f"without: the net has no layer {name}" for name in absent]
+    skipped, absent = _select(ignore, blobs)
+    problems += [f"ignore: there is no blob {name}" for name in absent]
+    loaded: dict[ArrayPath, np.ndarray] = {}
+    for layer, paths in layers.items():
         if layer in kept:
             continue
+        shapes = {name: flat[path].shape for name, path in paths.items()}
         if layer not in blobs or layer in skipped:
-            shapes = {name: flat[path].shape for name, path in leaves.items()}
             problems.append(f"missing: {layer}, expected {shapes}")
             continue
         try:
-            shapes = {name: flat[path].shape for name, path in leaves.items()}
             arrays = layer_arrays(layer, shapes, list(blobs[layer]))
-            done |= {leaves[name]: array for name, array in arrays.items()}
         except ValueError as error:
             problems.append(str(error))
+        else:
+            loaded |= {paths[name]: array for name, array in arrays.items()}
     for blob in blobs:
         if blob not in layers and blob not in skipped:
             problems += unexpected(blob, list(blobs[blob]))
-    _refuse(problems, f"The net's layers: {', '.join(layers)}.")
-    return _rebuild(variables, {p: done.get(p, value) for p, value in flat.items()}, new=done)
+    _raise_if_any(problems, f"The net's layers: {', '.join(layers)}.")
+    values = loaded | _copies({path: flat[path] for path in flat if path not in loaded})
+    return unflatten_dict({path: values[path] for path in flat})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,43 +100,41 @@ def transplant(
 ) -> tuple[dict[str, Any], Transplant]:
     """Copies every layer that two nets share: classifier to 32s, 32s to 16s, 16s to 8s.
 
-    A layer that is new in the target must start from zero scores (`score_*`, all zero), so that a
-    finer net starts out adding nothing, or stand in `keep`.
+    A layer that is new in the target must be a score layer of zeros (`score_*`), so that a finer
+    net first adds nothing; or `keep` must name it.
 
     Args:
         variables: the target's variables.
-        donor: the donor's; what the target lacks is dropped, and reported.
-        keep: layers that keep the target's values although the donor has none of that name, or
-            has them in another shape or with other values.
+        donor: the donor's; layers that the target lacks are dropped and reported.
+        keep: layers that keep the target's values, although the donor has no layer of that name,
+            or has it in another shape or with other values.
 
     Returns:
-        New variables, and what went where.
+        New variables, and which layers went where.
 
     Raises:
-        ValueError: listing every layer that is new, misshapen or unknown.
+        ValueError: lists every layer that is new, misshapen or unknown.
 
     Source: FCN (TPAMI) section 4.3; `solve.py` of the reference.
     """
     target, source = _flatten(variables), _flatten(donor)
-    mine = list(dict.fromkeys(map(layer_name, target)))
-    theirs = list(dict.fromkeys(map(layer_name, source)))
-    problems = [f"keep: the net has no layer {n}" for n in keep if not _hit(n, mine)]
-    kept = {layer for layer in mine if any(_hit(n, [layer]) for n in keep)}
+    mine, theirs = _layer_names(target), _layer_names(source)
+    kept, absent = _select(keep, mine)
+    problems = [f"keep: the net has no layer {name}" for name in absent]
     new = set()
     for path, value in target.items():
-        layer, here = layer_name(path), "/".join(path)
+        layer, name = layer_name(path), "/".join(path)
         if layer in kept:
             continue
         if path not in source:
             new.add(layer)
-            zero_score = layer.split("/")[-1].startswith("score") and not np.any(value)
-            if layer in theirs or not zero_score:
-                problems.append(f"missing: the donor has no {here}, and it is no zero score layer")
+            if layer in theirs or not _is_score(layer) or np.any(value):
+                problems.append(f"missing: the donor lacks {name}, which is not a zero score layer")
         elif value.shape != source[path].shape:
-            problems.append(f"misshapen: {here} is {value.shape}, donor's {source[path].shape}")
+            problems.append(f"misshapen: {name} is {value.shape}, donor's {source[path].shape}")
     if not set(mine) & set(theirs):
         problems.append("the two nets share no layer at all")
-    _refuse(problems, "Name layers that should stay as they are in `keep`.")
+    _raise_if_any(problems, "Name layers that should stay as they are in `keep`.")
     stay = kept | new
     merged = {p: value if layer_name(p) in stay else source[p] for p, value in target.items()}
     report = Transplant(
@@ -146,7 +142,7 @@ def transplant(
         kept=tuple(layer for layer in mine if layer in stay),
         dropped=tuple(layer for layer in theirs if layer not in mine),
     )
-    return _rebuild(variables, merged), report
+    return unflatten_dict(_copies(merged)), report
 
 
 def zero_scores(variables: Variables) -> dict[str, Any]:
@@ -158,10 +154,11 @@ def zero_scores(variables: Variables) -> dict[str, Any]:
     Source: FCN (TPAMI) section 4.3.
     """
     flat = _flatten(variables)
-    scores = {p for p in flat if layer_name(p).split("/")[-1].startswith("score")}
-    _refuse([] if scores else ["missing: no layer begins with score"], f"Layers: {_all(flat)}.")
-    zeros = {p: np.zeros(v.shape) if p in scores else v for p, v in flat.items()}
-    return _rebuild(variables, zeros)
+    layers = _layer_names(flat)
+    if not any(map(_is_score, layers)):
+        raise ValueError(f"the net has no layer that begins with score, only {', '.join(layers)}")
+    zeros = {p: np.zeros(v.shape) if _is_score(layer_name(p)) else v for p, v in flat.items()}
+    return unflatten_dict(_copies(zeros))
 
 
 def expand_score(
@@ -179,7 +176,7 @@ def expand_score(
 
     Source: `expand_score` in `surgery.py` of the reference, whose biases were 4-D blobs.
     """
-    return _enlarge(variables, donor, layers, axis=-1, called={})
+    return _expand(variables, donor, axis=-1, donor_names={layer: layer for layer in layers})
 
 
 def expand_input(
@@ -191,29 +188,31 @@ def expand_input(
         variables: the net with more input channels; its other layers stay as they are.
         donor: the net with fewer.
         layer: the convolution.
-        source: its name in the donor, where that is another.
+        source: its name in the donor, if that differs.
 
     Raises:
         ValueError: the layer is missing, or is not the same layer with fewer input channels.
 
     Source: `nyud-fcn32s-color-d/solve.py` of the reference (depth as the fourth channel).
     """
-    return _enlarge(variables, donor, (layer,), axis=-2, called={layer: source or layer})
+    return _expand(variables, donor, axis=-2, donor_names={layer: source or layer})
 
 
-def _enlarge(variables, donor, layers, axis, called):
-    """Copies what is smaller along one axis into the first places of what is larger."""
-    flat = _flatten(variables)
+def _expand(
+    variables: Variables, donor: Variables, *, axis: int, donor_names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Copies layers into larger ones: more outputs (axis -1) or more inputs (axis -2)."""
+    expanded = {path: np.array(value) for path, value in _flatten(variables).items()}
     source = {(layer_name(path), path[-1]): value for path, value in _flatten(donor).items()}
-    done = {path: np.array(value) for path, value in flat.items()}
-    problems = [
-        f"missing: the net has no layer {n}" for n in layers if not _hit(n, map(layer_name, flat))
-    ]
-    for path in [path for path in done if layer_name(path) in layers]:
-        theirs = called.get(layer_name(path), layer_name(path))
-        value, small = done[path], np.asarray(source.get((theirs, path[-1]), ()))
-        expected = list(value.shape)
+    layers = _layer_names(expanded)
+    _, absent = _select(donor_names, layers)
+    problems = [f"missing: the net has no layer {name}" for name in absent]
+    for path, value in expanded.items():
+        if layer_name(path) not in donor_names:
+            continue
+        small = np.asarray(source.get((donor_names[layer_name(path)], path[-1]), ()))
         grows = axis == -1 or value.ndim > 1  # a bias has no input channels
+        expected = list(value.shape)
         if grows and small.ndim == value.ndim:
             expected[axis] = min(expected[axis], small.shape[axis])
         if small.shape != tuple(expected):
@@ -222,56 +221,64 @@ def _enlarge(variables, donor, layers, axis, called):
         if grows and axis == -2:
             value[...] = small.mean(axis=axis, keepdims=True)
         value[tuple(slice(n) for n in small.shape)] = small
-    _refuse(problems, f"The net's layers: {_all(flat)}.")
-    return _rebuild(variables, done)
-
-
-def _flatten(variables: Variables) -> dict[tuple[str, ...], Any]:
-    return traverse_util.flatten_dict(variables)
+    _raise_if_any(problems, f"The net's layers: {', '.join(layers)}.")
+    return unflatten_dict(_copies(expanded))
 
 
 _HEADS = {"_semantic": "_sem", "_geometric": "_geo"}
 """How the reference shortens the names of heads. Source: siftflow-fcn*/net.py."""
 
 
-def layer_name(path: tuple[str, ...]) -> str:
+def layer_name(path: ArrayPath) -> str:
     """Caffe's name of the layer that an array of a net's variables belongs to.
 
     Args:
-        path: where the array lies, `("params", "trunk", "conv1_1", "kernel")` gives `"conv1_1"`.
+        path: of the array; `("params", "trunk", "conv1_1", "kernel")` gives `"conv1_1"`.
     """
-    layer, stream = path[1:-1], ""
-    if layer[0].startswith("streams_"):  # see LateFusion
-        stream, layer = layer[0].removeprefix("streams_"), layer[1:]
-    name = "/".join(layer[1:] if layer[:1] == ("trunk",) else layer)
+    modules, stream = path[1:-1], ""
+    if modules[0].startswith("streams_"):  # see LateFusion
+        stream, modules = modules[0].removeprefix("streams_"), modules[1:]
+    name = "/".join(modules[1:] if modules[:1] == ("trunk",) else modules)
     for ours, short in _HEADS.items():
         if name.endswith(ours):
             name = name.removesuffix(ours) + short
     return name + stream
 
 
-def _hit(name: str, layers: Any) -> bool:
-    """Whether `name` is one of the layers, or a block of them (`fire2`)."""
-    return any(f"{layer}/".startswith(f"{name}/") for layer in layers)
+def paths_by_layer(paths: Iterable[ArrayPath]) -> dict[str, dict[str, ArrayPath]]:
+    """Paths of a net's parameters, by Caffe's name of the layer, then by our name of the array."""
+    layers: dict[str, dict[str, ArrayPath]] = {}
+    for path in paths:
+        if path[0] == "params":
+            layers.setdefault(layer_name(path), {})[path[-1]] = path
+    return layers
 
 
-def _all(flat: Mapping) -> str:
-    return ", ".join(dict.fromkeys(map(layer_name, flat)))
+def _flatten(variables: Variables) -> dict[ArrayPath, Any]:
+    return flatten_dict(variables)
 
 
-def _refuse(problems: list[str], hint: str) -> None:
+def _layer_names(paths: Iterable[ArrayPath]) -> list[str]:
+    return list(dict.fromkeys(map(layer_name, paths)))
+
+
+def _is_score(layer: str) -> bool:
+    return layer.split("/")[-1].startswith("score")
+
+
+def _select(names: Iterable[str], layers: Iterable[str]) -> tuple[set[str], list[str]]:
+    """The layers that the names select, each alone or a block (`fire2`); names that select none."""
+    found = {name: {n for n in layers if f"{n}/".startswith(f"{name}/")} for name in names}
+    return set().union(*found.values()), [name for name, some in found.items() if not some]
+
+
+def _raise_if_any(problems: list[str], hint: str) -> None:
     if problems:
         raise ValueError("the parameters do not fit:\n  " + "\n  ".join(problems) + f"\n{hint}")
 
 
-def _rebuild(
-    variables: Variables, flat: Mapping[tuple, Any], new: Container[tuple] = ()
-) -> dict[str, Any]:
-    """A new tree of float32 copies with the structure of `variables`; `new` is taken as it is."""
-    empty = ["/".join(p) for p, value in flat.items() if not hasattr(value, "__array__")]
-    _refuse([f"no value: {path} has a shape only" for path in empty], "Initialise the net first.")
-    done = {
-        path: value if path in new else jnp.array(value, jnp.float32, copy=True)
-        for path, value in flat.items()
-    }
-    return traverse_util.unflatten_dict({path: done[path] for path in _flatten(variables)})
+def _copies(flat: Mapping[ArrayPath, Any]) -> dict[ArrayPath, Any]:
+    """New float32 arrays; raises ValueError if any has no value."""
+    empty = ["/".join(path) for path, value in flat.items() if not hasattr(value, "__array__")]
+    _raise_if_any([f"no value: {path} has a shape only" for path in empty], "Initialise the net.")
+    return {path: jnp.array(value, jnp.float32, copy=True) for path, value in flat.items()}

@@ -1,4 +1,4 @@
-"""Weights on disk: `.safetensors`, arrays by path and a few lines about where they are from.
+"""Reads and writes our weights files: `.safetensors`, arrays by path, and metadata as JSON.
 
 Never pickle: reading a weights file runs no code.
 """
@@ -16,8 +16,9 @@ import safetensors.numpy
 from flax import traverse_util
 
 from fcn_jax.atomic import write_atomically
-from fcn_jax.preprocessing import ByInput, Inputs, LogDepth, from_description
-from fcn_jax.weights.mapped import check_there
+from fcn_jax.preprocessing import AnyPreprocessing, ByInput, LogDepth, from_description
+from fcn_jax.weights.layouts import Arrays
+from fcn_jax.weights.memory_map import AnyPath, reading
 
 FORMAT = "fcn_jax weights 1"
 
@@ -28,28 +29,28 @@ class Metadata:
 
     Attributes:
         architecture: the net, such as "VGG16" for this classifier, or "FCN".
-        num_classes: channels of its last layer, by name where it has several.
+        num_classes: channels of its last layer, by name if it has several.
         preprocessing: what its first layer expects.
-        source: where the weights are from, in words.
+        source: where the weights are from, for people.
         source_sha256: checksum of the file they were read from, or "".
         net: the whole net as text, or "" for a classifier.
     """
 
     architecture: str
     num_classes: int | dict[str, int]
-    preprocessing: Inputs
+    preprocessing: AnyPreprocessing
     source: str
     source_sha256: str = ""
     net: str = ""
 
 
-def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -> None:
-    """Writes variables to `path`, which holds either all of them or what it held before.
+def save_weights(path: AnyPath, variables: Mapping[str, Any], metadata: Metadata) -> None:
+    """Writes variables to a file, completely or not at all.
 
     Args:
         path: a name ending in `.safetensors`.
         variables: `{"params": {...}}`, with other collections if the net has any.
-        metadata: what to say about them.
+        metadata: what the file says about them.
 
     Raises:
         ValueError: the name ends differently, or there are no arrays.
@@ -60,25 +61,28 @@ def save_weights(path: Path, variables: Mapping[str, Any], metadata: Metadata) -
     flat = traverse_util.flatten_dict(variables, sep="/")
     if not flat:
         raise ValueError(f"there are no arrays to write to {path}. Pass the net's variables.")
-    # safetensors writes memory as it lies, whatever the strides.
+    # safetensors writes the memory of an array and ignores its strides.
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in flat.items()}
     # One entry only: safetensors keeps no order of entries, and equal weights are equal files.
-    about = {"format": FORMAT, **dataclasses.asdict(metadata)}
-    about["preprocessing"] = describe_preprocessing(metadata.preprocessing)
+    fields = {"format": FORMAT, **dataclasses.asdict(metadata)}
+    fields["preprocessing"] = describe_preprocessing(metadata.preprocessing)
     if not metadata.net:
-        del about["net"]
-    write_atomically(path, lambda part: write_safetensors(part, arrays, json.dumps(about)))
+        del fields["net"]
+    write_atomically(path, lambda part: write_safetensors(part, arrays, json.dumps(fields)))
 
 
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
-    """Writes contiguous arrays, without another copy of them, and a text under `fcn_jax`."""
+def write_safetensors(path: AnyPath, arrays: Arrays, text: str) -> None:
+    """Writes contiguous arrays without copying them, and a text under `fcn_jax`."""
+    path = Path(path)
     path.touch()
     mode = path.stat().st_mode
     safetensors.numpy.save_file(arrays, path, {"fcn_jax": text})
-    path.chmod(mode)  # safetensors lets their owner alone read its files
+    path.chmod(mode)  # safetensors lets only the owner read its files
 
 
-def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[str, Any], Metadata]:
+def load_weights(
+    path: AnyPath, *, architecture: str | None = None
+) -> tuple[dict[str, Any], Metadata]:
     """Reads what `save_weights` wrote.
 
     Args:
@@ -95,9 +99,7 @@ def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[s
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(
-            f"there is no weights file {path}. weights/README.md says how to make each."
-        )
+        raise ValueError(f"there is no weights file {path}. weights/README.md says how to make it.")
     flat, text = read_safetensors(path)
     fields = json_object(text)
     found = fields.pop("format", None)
@@ -111,7 +113,7 @@ def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[s
         metadata = Metadata(preprocessing=preprocessing, **fields)
         variables = traverse_util.unflatten_dict(flat, sep="/")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: what it says about itself is damaged ({error!r}).") from error
+        raise ValueError(f"{path}: its metadata is damaged ({error!r}). Make it again.") from error
     if architecture not in (None, metadata.architecture):
         raise ValueError(
             f"{path} holds weights of {metadata.architecture}; expected {architecture}."
@@ -120,25 +122,20 @@ def load_weights(path: Path, *, architecture: str | None = None) -> tuple[dict[s
     return variables, metadata
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
+def read_safetensors(path: AnyPath) -> tuple[Arrays, str]:
     """All arrays of a `.safetensors` file, and the text under `fcn_jax`, or "".
 
     Raises:
         ValueError: the file is missing, damaged or of another kind.
     """
-    check_there(path)
-    try:
+    with reading(Path(path), ".safetensors file", "Make or copy it again."):
         with safetensors.safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get("fcn_jax", "")
             return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path} is no complete .safetensors file ({error}). Make or copy it again."
-        ) from error
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object; an empty one where the text is none."""
+    """The JSON object that a text holds; an empty one if the text is anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -146,24 +143,24 @@ def json_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def describe_preprocessing(value: Inputs) -> dict[str, Any]:
-    """A preprocessing as JSON; without a class where it is that of one image in colours."""
+def describe_preprocessing(value: AnyPreprocessing) -> dict[str, Any]:
+    """A preprocessing as JSON, without its class if it is a `Preprocessing`."""
     if isinstance(value, ByInput):
         inputs = {
-            name: {"class": type(of).__name__, **describe_preprocessing(of)}
-            for name, of in value.inputs.items()
+            name: {"class": type(part).__name__, **describe_preprocessing(part)}
+            for name, part in value.inputs.items()
         }
         return {"class": "ByInput", "inputs": inputs}
     kind = {"class": "LogDepth"} if isinstance(value, LogDepth) else {}
     return kind | dataclasses.asdict(value)
 
 
-def read_preprocessing(described: Mapping[str, Any]) -> Inputs:
+def read_preprocessing(described: Mapping[str, Any]) -> AnyPreprocessing:
     """What `describe_preprocessing` wrote."""
     return from_description({"class": "Preprocessing", **described})
 
 
-def sha256(path: Path) -> str:
+def sha256(path: AnyPath) -> str:
     """Checksum of a file, as `sha256sum` prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

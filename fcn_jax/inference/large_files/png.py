@@ -1,8 +1,4 @@
-"""PNG files some rows at a time.
-
-Only what is around the pixels is read here. The rows become small files of their own, which Pillow
-decodes: colours, depths and transparency are its business.
-"""
+"""PNG files, some rows at a time (see `decoding`)."""
 
 import struct
 import zlib
@@ -11,64 +7,59 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_jax.inference.large_files.parts import (
-    Blocks,
-    WholeOnly,
-    as_rgb,
-    check_upright,
-    damaged,
-    opened,
-)
+from fcn_jax.arithmetic import ceil_div
+from fcn_jax.inference.large_files import decoding
+from fcn_jax.inference.large_files.decoding import damaged
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+FILTER_0 = ((0, 0), (1, 0))  # to pad unfiltered lines: their filter type, 0, comes first
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_FORMAT = (b"IHDR", b"PLTE", b"tRNS")  # chunks that say how pixels are stored
+_METADATA = (b"PLTE", b"eXIf", b"tEXt", b"iTXt", b"zTXt")  # chunks that may hold an orientation
 
-_BLOCK = 1 << 22  # bytes of pixels at a time, stored or as RGB
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
-_PIXELS = (b"IHDR", b"PLTE", b"tRNS")  # what tells how they are stored
-_METADATA = (b"PLTE", b"eXIf", b"tEXt", b"iTXt", b"zTXt")  # what may tell which way is up
 
-
-def png_blocks(path: Path) -> Blocks:
-    """Rows and columns of a PNG, and its rows, RGB, a block at a time (see `strips.read_strips`).
+def png_strips(path: Path) -> decoding.SizeAndStrips:
+    """Rows and columns of a PNG, and its strips, RGB (see `strips.read_strips`).
 
     Raises:
-        WholeOnly: if it is interlaced, or its metadata turn it upright.
+        NotInStrips: if it is interlaced, or its metadata turn it.
         ValueError: if it is damaged.
 
     Source: PNG (W3C, third edition), sections 5, 9.2 and 11.2.
     """
-    chunks = list(_chunks(path, _PIXELS + _METADATA))
+    chunks = list(_chunks(path, _FORMAT + _METADATA))
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         raise damaged(path, "no header")
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     if colour not in _CHANNELS or not width * height:
         raise damaged(path, f"colour type {colour}, {height}x{width} pixels")
     if interlaced:
-        raise WholeOnly("a PNG that is interlaced is not read by strips")
-    bits = depth * _CHANNELS[colour]
-    line = -(-width * bits // 8)
+        raise decoding.NotInStrips("an interlaced PNG cannot be read strip by strip")
+    pixel_bits = depth * _CHANNELS[colour]
+    line = ceil_div(width * pixel_bits, 8)  # bytes
 
-    def small(columns: int, raw: np.ndarray, kinds: tuple[bytes, ...]) -> bytes:
-        about = b"".join(chunk(kind, data) for kind, data in chunks[1:] if kind in kinds)
-        header = header_chunk(len(raw), columns, depth, colour)
-        return MAGIC + header + about + _ending(np.pad(raw, ((0, 0), (1, 0))))
+    def small_file(lines: np.ndarray, columns: int, kinds: tuple[bytes, ...]) -> bytes:
+        header = header_chunk(len(lines), columns, depth, colour)
+        copied = b"".join(chunk(kind, data) for kind, data in chunks[1:] if kind in kinds)
+        return MAGIC + header + copied + _last_chunks(np.pad(lines, FILTER_0))
 
-    check_upright(small(1, np.zeros((1, -(-bits // 8)), np.uint8), _METADATA), path)
+    one_pixel = np.zeros((1, ceil_div(pixel_bits, 8)), np.uint8)
+    decoding.check_upright(small_file(one_pixel, 1, _METADATA), path)
 
-    def blocks() -> Iterator[np.ndarray]:
+    def strips() -> Iterator[np.ndarray]:
         done, above = 0, np.zeros(line, np.uint8)
-        rows = max(_BLOCK // max(line, 3 * width), 1)
-        for data in _inflated(path, rows * (line + 1)):
-            lines = np.frombuffer(data, np.uint8, len(data) // (line + 1) * (line + 1))
-            lines = lines.reshape(-1, line + 1)[: height - done]
-            if len(lines):
-                raw = _unfiltered(lines, above, max(bits // 8, 1), path)
-                done, above = done + len(raw), raw[-1]
-                yield as_rgb(small(width, raw, _PIXELS), path)
+        rows = max(decoding.STRIP_BYTES // max(line, 3 * width), 1)
+        for data in _inflated(path, rows * (1 + line)):
+            found = min(len(data) // (1 + line), height - done)
+            if found:
+                filtered = np.frombuffer(data, np.uint8, found * (1 + line)).reshape(found, -1)
+                lines = _unfiltered(filtered, above, max(pixel_bits // 8, 1), path)
+                done, above = done + len(lines), lines[-1]
+                yield decoding.decode_rgb(small_file(lines, width, _FORMAT), path)
         if done < height:
             raise damaged(path, f"{height} rows expected, {done} found")
 
-    return (height, width), blocks()
+    return (height, width), strips()
 
 
 def header_chunk(rows: int, columns: int, depth: int, colour: int) -> bytes:
@@ -77,17 +68,17 @@ def header_chunk(rows: int, columns: int, depth: int, colour: int) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG: length, kind, data, check sum."""
+    """A chunk of a PNG: length, kind, data, checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _ending(lines: np.ndarray) -> bytes:
-    """The last chunks of a PNG, whose lines begin with their filter type; not compressed."""
+def _last_chunks(lines: np.ndarray) -> bytes:
+    """The last chunks of a PNG: its lines, which begin with their filter type, not compressed."""
     return chunk(b"IDAT", zlib.compress(lines.tobytes(), 0)) + chunk(b"IEND", b"")
 
 
 def _chunks(path: Path, kinds: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """Those chunks of a PNG that are of one of the kinds."""
+    """Kind and data of those chunks of a PNG that are of one of the kinds."""
     with path.open("rb") as file:
         file.seek(len(MAGIC))
         while len(start := file.read(8)) == 8 and start[4:] != b"IEND":
@@ -95,14 +86,14 @@ def _chunks(path: Path, kinds: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes
             if kind not in kinds:
                 file.seek(length + 4, 1)
                 continue
-            data, check = file.read(length), file.read(4)
-            if check != struct.pack(">I", zlib.crc32(kind + data)):
-                raise damaged(path, f"check sum of a chunk {kind.decode()}")
+            data, checksum = file.read(length), file.read(4)
+            if checksum != struct.pack(">I", zlib.crc32(kind + data)):
+                raise damaged(path, f"checksum of a chunk {kind.decode()}")
             yield kind, data
 
 
 def _inflated(path: Path, size: int) -> Iterator[bytes]:
-    """The compressed data of a PNG, `size` bytes at a time; the last may be fewer or more."""
+    """The decompressed data of a PNG, `size` bytes at a time; the last may be fewer or more."""
     inflater, held = zlib.decompressobj(), bytearray()
     try:
         for _, data in _chunks(path, (b"IDAT",)):
@@ -118,19 +109,25 @@ def _inflated(path: Path, size: int) -> Iterator[bytes]:
     yield bytes(held)
 
 
-def _unfiltered(lines: np.ndarray, above: np.ndarray, step: int, path: Path) -> np.ndarray:
-    """Undoes the filters of whole lines of a PNG.
+def _unfiltered(filtered: np.ndarray, above: np.ndarray, step: int, path: Path) -> np.ndarray:
+    """Undoes the filters of some lines of a PNG.
 
-    A filter predicts a byte from that `step` before it and those above the two. So bytes 0, step,
-    2 * step, ... are the line of an 8-bit gray image of its own, which Pillow decodes. All of them
-    make one image; the line above each comes first in it, and is not filtered.
+    A filter stores a byte as the difference from a prediction, which depends on the byte `step`
+    before it and on those above the two; `step` is the bytes of a pixel, at least 1. So the bytes
+    0, step, 2 * step, ... of all lines depend on each other only. They are filtered like an 8-bit
+    gray image, whose step is 1, and Pillow undoes that in C. The `step` gray images go into one
+    PNG, on top of each other; each starts with its bytes of the line above, which are not filtered.
+
+    `filtered` is uint8 (r, 1 + n), filter type and bytes of each line; `above`, uint8 (n,), the
+    line before them, and the result, uint8 (r, n), are not filtered.
     """
-    rows, columns = len(lines), len(above) // step
-    gray = np.zeros((step, rows + 1, columns + 1), np.uint8)
-    gray[:, 1:, 0] = lines[:, 0]
+    rows, columns = len(filtered), len(above) // step
+    gray = np.zeros((step, rows + 1, 1 + columns), np.uint8)
     gray[:, 0, 1:] = above.reshape(columns, step).T
-    gray[:, 1:, 1:] = lines[:, 1:].reshape(rows, columns, step).transpose(2, 0, 1)
+    gray[:, 1:, 0] = filtered[:, 0]
+    gray[:, 1:, 1:] = filtered[:, 1:].reshape(rows, columns, step).transpose(2, 0, 1)
     header = header_chunk(step * (rows + 1), columns, depth=8, colour=0)
-    with opened(MAGIC + header + _ending(gray.reshape(-1, columns + 1)), path) as image:
-        raw = np.asarray(image).reshape(step, rows + 1, columns)[:, 1:]
-    return raw.transpose(1, 2, 0).reshape(rows, -1)
+    small = MAGIC + header + _last_chunks(gray.reshape(-1, 1 + columns))
+    with decoding.open_small_file(small, path) as image:
+        pixels = np.asarray(image).reshape(step, rows + 1, columns)
+    return pixels[:, 1:].transpose(1, 2, 0).reshape(rows, -1)

@@ -1,18 +1,18 @@
 """Trunks: classifiers without their last layer, from an image to named feature maps.
 
-A trunk is any linen module whose call maps the image to a dictionary of feature maps, shallow
-first, the deepest last:
+To add a trunk, write a linen module in a file here, made of `fcn_jax.nn.layers`; a trunk may also
+be defined anywhere else. It maps the image to feature maps by name, shallow first, deepest last:
 
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]
 
-A few optional attributes tell the nets more:
+Optional attributes:
 
-- `ring`: zero cells that `FCN` puts around the image (0 where absent);
+- `ring`: zero cells that `FCN` puts around the image (default 0);
 - `classifier`: how the classification net ends (see `Ending`);
 - `follows_borders`: every layer is one of `fcn_jax.nn.layers`, so that `FCN` may compute once what
-  does not depend on the image (see `fcn_jax.nn.background`). It pays where the layers' strides are
-  small beside the ring;
-- `rematerialises`: the trunk looks at `fcn_jax.nn.savings.current().rematerialise`.
+  does not depend on the image (see `fcn_jax.nn.background`). This saves time where the layers'
+  strides are small compared with the ring;
+- `rematerialises`: the trunk uses `fcn_jax.nn.savings.current().rematerialise`.
 """
 
 from fcn_jax.nets.trunks.alexnet import AlexNet

@@ -1,6 +1,6 @@
-"""AlexNet in Caffe's edition (CaffeNet: each pool before its normalisation), convolutionalised.
+"""AlexNet, convolutionalised: Caffe's edition (CaffeNet) and torchvision's.
 
-Source: shelhamer/fcn.berkeleyvision.org voc-fcn-alexnet/net.py; Krizhevsky et al., 2012. And in
+Source: shelhamer/fcn.berkeleyvision.org voc-fcn-alexnet/net.py; Krizhevsky et al., 2012. For
 torchvision's: pytorch/vision torchvision/models/alexnet.py; Krizhevsky, 2014 (arXiv 1404.5997).
 """
 
@@ -16,6 +16,8 @@ from fcn_jax.nn.layers import LRN, Conv, Dropout, MaxPool
 class AlexNet(nn.Module):
     """Five convolutions, three ceil-mode 3x3 pools, and the fully connected layers.
 
+    As in CaffeNet, each pool comes before its normalisation.
+
     Maps: `conv1`, `pool1` (1/8), `conv2`, `pool2` (1/16), `conv3` … `conv5`, `pool5` (1/32), `fc6`,
     `fc7`.
 
@@ -28,12 +30,12 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
 
     classifier: ClassVar[Ending] = Ending("fc8")
-    ring: ClassVar[int] = 100  # and conv1's own padding: the papers' 100 in all
-    # Of the five convolutions; normalisation follows pool1 and pool2.
+    ring: ClassVar[int] = 100  # conv1 does not pad: the papers' 100 in all
+    # Of the five convolutions.
     channels: ClassVar[tuple[int, ...]] = (96, 256, 384, 384, 256)
     groups: ClassVar[tuple[int, ...]] = (1, 2, 1, 2, 2)
     padding: ClassVar[tuple[int, ...]] = (0, 2, 1, 1, 1)
-    normalised: ClassVar[bool] = True
+    normalised: ClassVar[bool] = True  # after pool1 and pool2
 
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
@@ -61,7 +63,7 @@ class AlexNet(nn.Module):
 class TorchvisionAlexNet(AlexNet):
     """torchvision's edition, for its weights: no normalisation, no groups, fewer channels.
 
-    conv1 pads by 2, and the ring is smaller by as much: maps and grids are those of `AlexNet`.
+    conv1 pads by 2, and the ring is smaller by 2, so maps and grids are those of `AlexNet`.
     Differs: torchvision's pools round down, ours up as in Caffe; at its 224 pixels both agree.
     """
 

@@ -1,11 +1,11 @@
-"""How a classification net ends after its trunk."""
+"""The layers of a classification net after its trunk."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """What turns a trunk's last map into class scores.
+    """From a trunk's last map to class scores.
 
     Attributes:
         layer: name of the 1x1 convolution, as in the Caffe model.

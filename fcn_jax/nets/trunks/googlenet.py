@@ -1,8 +1,8 @@
-"""GoogLeNet, its last branch, convolutionalised.
+"""GoogLeNet with its last branch only, convolutionalised: Caffe's edition and torchvision's.
 
 Source: Szegedy et al., 2015, in the edition of BVLC/caffe models/bvlc_googlenet/deploy.prototxt;
-FCN papers, section 4.1: only the last loss's branch is kept, and the final average pool dropped.
-And in torchvision's edition: pytorch/vision torchvision/models/googlenet.py.
+FCN papers, section 4.1: only the last loss's branch is kept, without the final average pool. For
+torchvision's edition: pytorch/vision torchvision/models/googlenet.py.
 """
 
 from typing import ClassVar
@@ -29,7 +29,7 @@ BLOCKS = {
 
 
 class Convs(nn.Module):
-    """Convolutions one after the other; Caffe calls them `block/layer`.
+    """Consecutive convolutions; Caffe calls them `block/layer`.
 
     Attributes:
         layers: name, channels, kernel and stride of each.
@@ -39,14 +39,15 @@ class Convs(nn.Module):
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The last one's result."""
+        """The result of the last convolution."""
         for name, features, kernel, stride in self.layers:
-            x = Conv(features, kernel, stride, kernel // 2, relu=True, name=name)(x)
+            conv = Conv(features, kernel, stride, padding=kernel // 2, relu=True, name=name)
+            x = conv(x)
         return x
 
 
 class Inception(nn.Module):
-    """Four branches side by side on one grid; layers named as Caffe's within a block.
+    """Four parallel branches on one grid; the layers have Caffe's names.
 
     Attributes:
         widths: channels, in the order of `BLOCKS`.
@@ -58,7 +59,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The branches' channels one after the other."""
+        """The branches' channels, concatenated."""
 
         def conv(x: FeatureMap, name: str, features: int, kernel: int = 1) -> FeatureMap:
             return Conv(features, kernel, padding=kernel // 2, relu=True, name=name)(x)
@@ -80,13 +81,13 @@ class GoogLeNet(nn.Module):
     Maps: `conv1` (1/2), `pool1`, `conv2` (1/4), `pool2`, `inception_3b` (1/8), `pool3` …
     `inception_4e` (1/16), `pool4` … `inception_5b` (1/32).
 
-    The papers state neither padding nor upsampling kernel. With conv1's own padding of 3 the kernel
-    of 63 is the one that puts scores upon pixels (64 falls between them), and the crop offset is
-    the padding less 2. Any padding from 35 on admits every image size; ours is 100 in all, as in
+    The papers state neither padding nor upsampling kernel. With conv1's own padding of 3, a kernel
+    of 63 aligns the scores with the pixels (with 64 they lie between them), and the crop offset is
+    the padding less 2. A padding of 35 or more covers every image size; ours is 100 in all, as in
     the papers' other nets.
 
     Attributes:
-        aligned: the least ring with which every image size is covered.
+        aligned: use the smallest ring that covers every image size.
         width: factor on every number of channels, for narrow copies.
         dropout: rate after the last module; the papers' nets keep it, the place is BVLC's.
     """
@@ -97,14 +98,14 @@ class GoogLeNet(nn.Module):
 
     classifier: ClassVar[Ending] = Ending("loss3_classifier", window=7)
     follows_borders: ClassVar[bool] = True
-    rematerialises: ClassVar[bool] = True  # keeps what goes into inception modules
+    rematerialises: ClassVar[bool] = True  # keeps the inputs of the inception modules
     normalised: ClassVar[bool] = True  # after pool1 and conv2
     large: ClassVar[int] = 5  # kernel of the branch called 5x5
     pool4: ClassVar[int] = 3  # kernel of pool4
 
     @property
     def ring(self) -> int:
-        """Zero cells around the image, beside the 3 with which conv1 pads."""
+        """Zero cells around the image, in addition to the 3 with which conv1 pads."""
         return 32 if self.aligned else 97
 
     @nn.compact
@@ -137,8 +138,8 @@ class GoogLeNet(nn.Module):
 class TorchvisionGoogLeNet(GoogLeNet):
     """torchvision's edition, for its weights: 3x3 kernels where Caffe's are 5x5, 2x2 in pool4.
 
-    Its batch normalisation is folded into the convolutions, and takes the place of the others. The
-    layers keep Caffe's names, `5x5` too.
+    Its batch normalisation, folded into the convolutions, replaces the local response
+    normalisation. The layers keep Caffe's names, also `5x5`.
     """
 
     normalised: ClassVar[bool] = False

@@ -17,7 +17,7 @@ FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 25
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution that squeezes, then 1x1 and 3x3 ones side by side that expand."""
+    """A 1x1 convolution that squeezes, then parallel 1x1 and 3x3 convolutions that expand."""
 
     squeeze: int
     expand: int
@@ -37,8 +37,8 @@ class SqueezeNet(nn.Module):
     Maps: `conv1` (1/2), `pool1` … `fire4` (1/4), `pool4` … `fire8` (1/8), `pool8`, `fire9` (1/16).
 
     Attributes:
-        aligned: the least ring with which the upsampled scores cover the image (3 zero cells),
-            instead of the papers' 100.
+        aligned: use the smallest ring with which the upsampled scores cover the image (3 zero
+            cells), instead of the papers' 100.
         dropout: rate after fire9.
     """
 
@@ -47,14 +47,14 @@ class SqueezeNet(nn.Module):
 
     classifier: ClassVar[Ending] = Ending("conv10", relu=True, window=13)
     follows_borders: ClassVar[bool] = True
-    rematerialises: ClassVar[bool] = True  # keeps what goes into fire modules
+    rematerialises: ClassVar[bool] = True  # keeps the inputs of the fire modules
     conv1: ClassVar[tuple[int, int]] = (96, 7)  # channels and kernel
     pools: ClassVar[tuple[int, ...]] = (4, 8)  # the fire modules that a pool follows
-    least: ClassVar[int] = 3  # ring that covers the image
+    least: ClassVar[int] = 3  # the smallest ring that covers the image
 
     @property
     def ring(self) -> int:
-        """Zero cells around the image; conv1 itself does not pad."""
+        """Zero cells around the image; conv1 does not pad."""
         return self.least if self.aligned else 100
 
     @nn.compact

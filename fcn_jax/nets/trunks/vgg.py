@@ -3,8 +3,7 @@
 Source: shelhamer/fcn.berkeleyvision.org voc-fcn32s/net.py; Simonyan and Zisserman, 2015.
 """
 
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
 
@@ -15,15 +14,6 @@ from fcn_jax.nn.savings import current
 
 # Output channels of the convolutions before each of the five pools, at width 1.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-
-
-class Layer(NamedTuple):
-    """Name, channels, kernel and padding of a convolution; those of a pool are 0."""
-
-    name: str
-    features: int
-    kernel: int
-    padding: int
 
 
 class VGG16(nn.Module):
@@ -37,10 +27,11 @@ class VGG16(nn.Module):
         width: factor on every number of channels, for narrow copies.
         batch_norm: normalise before each ReLU, for training from scratch.
         dropout: rate after fc6 and fc7.
-        first: name of the first convolution; another one where it takes other inputs than colour,
-            so that it is not taken for the classifier's (`conv1_1_bgrd` of the reference).
+        first: name of the first convolution. Give it another name where it takes other inputs than
+            colour, so that the classifier's weights are not loaded into it (`conv1_1_bgrd` of the
+            reference).
         last: the deepest map, for nets that score an earlier one (`pool5`, `pool4`, `pool3`: TPAMI
-            2017, table 3); what comes after it is not there.
+            2017, table 3); the layers after it are left out.
     """
 
     aligned: bool = False
@@ -62,54 +53,39 @@ class VGG16(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> dict[str, FeatureMap]:
         """Raises ValueError where the image is too small for fc6 (without a ring, 193 px)."""
-
-        def run(trunk: "VGG16", x: FeatureMap, layers: list[Layer]) -> dict[str, FeatureMap]:
-            return trunk._run(x, layers, train)
-
         maps: dict[str, FeatureMap] = {}
-        for layers in self._stages():
-            again = current().rematerialise and layers[-1].kernel == 0
-            stage = nn.remat(run, static_argnums=(2,)) if again else run
-            maps |= stage(self, x, layers)
-            x = maps[next(reversed(maps))]
+        run_stage = VGG16._stage
+        if current().rematerialise:
+            run_stage = nn.remat(run_stage, static_argnums=(2, 3))
+        for stage in range(1, 6):
+            maps |= run_stage(self, x, stage, train)
+            if self.last in maps:
+                return maps
+            x = maps[f"pool{stage}"]  # 1/2, 1/4, 1/8, 1/16, 1/32
+        for name, kernel, padding in (("fc6", 7, 3 if self.aligned else 0), ("fc7", 1, 0)):
+            x = self._conv(x, name, 4096, kernel, padding, train)
+            x = maps[name] = Dropout(self.dropout, name=name.replace("fc", "drop"))(x, train=train)
+            if self.last == name:
+                return maps
+        raise ValueError(
+            f"VGG16 has no layer {self.last!r} to end at; it has {', '.join(maps)}. Correct `last`."
+        )
+
+    def _stage(self, x: FeatureMap, stage: int, train: bool) -> dict[str, FeatureMap]:
+        """The maps of a stage: its convolutions and its pool, up to `last`."""
+        maps: dict[str, FeatureMap] = {}
+        for i, features in enumerate(STAGES[stage - 1], 1):
+            name = self.first if (stage, i) == (1, 1) else f"conv{stage}_{i}"
+            x = maps[name] = self._conv(x, name, features, 3, 1, train)
+            if name == self.last:
+                return maps
+        maps[f"pool{stage}"] = MaxPool(2, 2, name=f"pool{stage}")(x)
         return maps
 
-    def _run(self, x: FeatureMap, layers: list[Layer], train: bool) -> dict[str, FeatureMap]:
-        """The maps of some layers, one after the other."""
-        maps: dict[str, FeatureMap] = {}
-        for name, features, kernel, padding in layers:
-            if not kernel:
-                x = MaxPool(2, 2, name=name)(x)  # 1/2, 1/4, 1/8, 1/16, 1/32
-            else:
-                relus = not self.batch_norm
-                x = Conv(features, kernel, padding=padding, relu=relus, name=name)(x)
-                if self.batch_norm:
-                    x = relu(BatchNorm(name=f"{name}_bn")(x, train=train))
-            if name.startswith("fc"):
-                x = Dropout(self.dropout, name=name.replace("fc", "drop"))(x, train=train)
-            maps[name] = x
-        return maps
-
-    def _stages(self) -> Iterator[list[Layer]]:
-        """The layers up to `last`: five times convolutions and a pool, then fc6 and fc7."""
-
-        def scaled(features: int) -> int:
-            return max(round(features * self.width), 1)
-
-        stages = []
-        for stage, channels in enumerate(STAGES, 1):
-            names = [f"conv{stage}_{i}" for i in range(1, len(channels) + 1)]
-            if stage == 1:
-                names[0] = self.first
-            convs = [Layer(n, scaled(c), 3, 1) for n, c in zip(names, channels, strict=True)]
-            stages.append([*convs, Layer(f"pool{stage}", 0, 0, 0)])
-        fc6 = Layer("fc6", scaled(4096), 7, 3 if self.aligned else 0)
-        stages.append([fc6, Layer("fc7", scaled(4096), 1, 0)])
-        for stage in stages:
-            names = [layer.name for layer in stage]
-            if self.last in names:
-                yield stage[: names.index(self.last) + 1]
-                return
-            yield stage
-        names = ", ".join(layer.name for stage in stages for layer in stage)
-        raise ValueError(f"VGG16 has no layer {self.last!r} to end at; it has {names}")
+    def _conv(
+        self, x: FeatureMap, name: str, features: int, kernel: int, padding: int, train: bool
+    ) -> FeatureMap:
+        """A convolution and its ReLU, with batch norm between them where asked for."""
+        features = max(round(features * self.width), 1)
+        x = Conv(features, kernel, padding=padding, relu=not self.batch_norm, name=name)(x)
+        return relu(BatchNorm(name=f"{name}_bn")(x, train=train)) if self.batch_norm else x

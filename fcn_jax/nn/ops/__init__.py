@@ -1,12 +1,11 @@
 """The array operations under the layers, written for speed: pooling, convolution and upsampling.
 
-Everything here is plain `(b, h, w, c)` arrays; grids and true sizes are the layers' business.
+They work on plain `(b, h, w, c)` arrays; the layers take care of grids and true sizes.
 `fcn_jax.nn.savings.use(fast_operations=False)` gives the same functions from XLA's own operations.
 """
 
-from fcn_jax.nn.ops.activation import relu
-from fcn_jax.nn.ops.convolution import add_bias, convolve, is_product
-from fcn_jax.nn.ops.enlarging import bilinear_filter, transposed_conv, upsample_axis
+from fcn_jax.nn.ops.convolution import add_bias, convolve, is_product, relu
+from fcn_jax.nn.ops.enlarging import bilinear_filter, spread_conv, transposed_conv, upsample_axis
 from fcn_jax.nn.ops.pooling import max_pool
 
 __all__ = [
@@ -16,6 +15,7 @@ __all__ = [
     "is_product",
     "max_pool",
     "relu",
+    "spread_conv",
     "transposed_conv",
     "upsample_axis",
 ]

@@ -5,6 +5,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn_jax.arithmetic import ceil_div
 from fcn_jax.nn import savings
 
 
@@ -21,8 +22,8 @@ def bilinear_filter(kernel: int) -> Float[np.ndarray, " k"]:
 def upsample_axis(x: Array, taps: np.ndarray, factor: int, axis: int) -> Array:
     """Transposed convolution along one axis with fixed taps, same for every channel.
 
-    `factor` outputs of one block are all the phases of the filter on the same few inputs, so
-    this is `ceil(k / factor)` scaled copies of `x`: no multiplications with inserted zeros.
+    The `factor` outputs of one block are all phases of the filter on the same few inputs, so the
+    result is the sum of `ceil(k / factor)` scaled copies of `x`.
 
     Args:
         x: array whose axis `axis` has n cells.
@@ -33,10 +34,13 @@ def upsample_axis(x: Array, taps: np.ndarray, factor: int, axis: int) -> Array:
     Returns:
         The array with `factor * (n - 1) + k` cells along `axis`.
     """
-    if not savings.current().fast_operations:
-        return _spread_axis(x, taps, factor, axis)
     k, n = len(taps), x.shape[axis]
-    reach = -(-k // factor)
+    if not savings.current().fast_operations:
+        lines = jnp.moveaxis(x, axis, -1)
+        kernel = jnp.asarray(taps[:, None, None, None], x.dtype)
+        out = spread_conv(lines.reshape(-1, n, 1, 1), kernel, (factor, 1))
+        return jnp.moveaxis(out.reshape(*lines.shape[:-1], -1), -1, axis)
+    reach = ceil_div(k, factor)
     phases = np.zeros((reach, factor), np.float32)
     phases.reshape(-1)[:k] = taps
     widths = [(0, 0)] * x.ndim
@@ -54,21 +58,6 @@ def upsample_axis(x: Array, taps: np.ndarray, factor: int, axis: int) -> Array:
     return lax.slice_in_dim(merged, 0, factor * (n - 1) + k, axis=axis)
 
 
-def _spread_axis(x: Array, taps: np.ndarray, factor: int, axis: int) -> Array:
-    """`upsample_axis` as a convolution over inserted zeros, one channel at a time."""
-    k, rows = len(taps), jnp.moveaxis(x, axis, -1)
-    flat = rows.reshape(-1, rows.shape[-1], 1)
-    out = lax.conv_general_dilated(
-        flat,
-        jnp.asarray(taps[::-1, None, None], x.dtype),
-        (1,),
-        ((k - 1, k - 1),),
-        lhs_dilation=(factor,),
-        dimension_numbers=("NWC", "WIO", "NWC"),
-    )
-    return jnp.moveaxis(out.reshape(*rows.shape[:-1], -1), -1, axis)
-
-
 def transposed_conv(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c"], factor: int
 ) -> Float[Array, "b i j c"]:
@@ -76,19 +65,10 @@ def transposed_conv(
 
     Cell `(i, j)` adds `x[i, j] * kernel` to the cells from `(factor * i, factor * j)` on.
     """
-    b, h, w, c = x.shape
-    k = kernel.shape[0]
+    (b, h, w, c), k = x.shape, kernel.shape[0]
     if not savings.current().fast_operations:
-        return lax.conv_general_dilated(
-            x,
-            kernel[::-1, ::-1, None],
-            (1, 1),
-            ((k - 1, k - 1), (k - 1, k - 1)),
-            lhs_dilation=(factor, factor),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=c,
-        )
-    reach = -(-k // factor)
+        return spread_conv(x, kernel[:, :, None], (factor, factor), groups=c)
+    reach = ceil_div(k, factor)
     extra = reach * factor - k
     phases = jnp.pad(kernel, ((0, extra), (0, extra), (0, 0)))
     phases = phases.reshape(reach, factor, reach, factor, c)
@@ -103,3 +83,25 @@ def transposed_conv(
             total = total + part[:, :, None, :, None] * phases[s, :, t][:, None]
     merged = jnp.reshape(total, (b, rows * factor, columns * factor, c))
     return merged[:, : factor * (h - 1) + k, : factor * (w - 1) + k]
+
+
+def spread_conv(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "m n i o"],
+    factors: tuple[int, int],
+    groups: int = 1,
+) -> Float[Array, "b y x o"]:
+    """Transposed convolution as XLA has it: a convolution over inserted zeros.
+
+    Cell `(i, j)` adds `x[i, j] * kernel` to the cells from `(factors[0] * i, factors[1] * j)` on.
+    """
+    m, n = kernel.shape[:2]
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        ((m - 1, m - 1), (n - 1, n - 1)),
+        lhs_dilation=factors,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )

@@ -7,26 +7,25 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn_jax.arithmetic import ceil_div
 from fcn_jax.nn import savings
 from fcn_jax.nn.feature_map import pool_size
 
 
 def _pad_to_windows(x: Array, kernel: int, stride: int, padding: int) -> Array:
-    """-inf around `x` so that every (clipped) window is whole, and never smaller than `x`."""
+    """`x` with -inf around it, so that windows that the edge clips are complete."""
     pads = [(0, 0)]
     for n in x.shape[1:3]:
         out = pool_size(n, kernel, stride, padding)
         pads.append((padding, max((out - 1) * stride + kernel - n - padding, 0)))
-    if not any(sum(p) for p in pads):
-        return x
     return jnp.pad(x, (*pads, (0, 0)), constant_values=-jnp.inf)
 
 
 def _windows(x: Array, kernel: int, stride: int, out: tuple[int, int]) -> list[Array]:
-    """The `kernel`² strided slices of `x`, in window order: slice t holds element t of each."""
-    (h, w), last = out, lambda n, i: i + (n - 1) * stride + 1
+    """The `kernel`² strided slices of `x`: slice t holds element t of each of `out` windows."""
+    rows, columns = ((n - 1) * stride + 1 for n in out)
     return [
-        x[:, i : last(h, i) : stride, j : last(w, j) : stride]
+        x[:, i : i + rows : stride, j : j + columns : stride]
         for i in range(kernel)
         for j in range(kernel)
     ]
@@ -37,7 +36,7 @@ def max_pool(
 ) -> Float[Array, "b i j c"]:
     """Ceil-mode max pooling; the gradient goes to the first maximum of each window.
 
-    The maximum of strided slices and a gradient by comparison: several times faster on a CPU
+    The maximum of strided slices, and a gradient by comparison, are several times faster on a CPU
     than `reduce_window` and its select-and-scatter, which is the gradient on a TPU.
 
     Source: BVLC/caffe pooling_layer.cpp (ceil mode, clipped windows, first maximum wins).
@@ -66,22 +65,20 @@ def _max_pool_forward(x, kernel, stride, padding):
 
 
 def _max_pool_backward(kernel, stride, padding, residuals, gradient):
-    def given(function):
-        return lambda *arrays: function(*arrays, kernel, stride, padding)
-
-    by_platform = {"tpu": given(_by_selection), "default": given(_by_comparison)}
-    return (lax.platform_dependent(*residuals, gradient, **by_platform),)
+    geometry = {"kernel": kernel, "stride": stride, "padding": padding}
+    tpu = functools.partial(_by_selection, **geometry)
+    default = functools.partial(_by_comparison, **geometry)
+    return (lax.platform_dependent(*residuals, gradient, tpu=tpu, default=default),)
 
 
 def _by_selection(x, _, gradient, kernel, stride, padding):
-    """By XLA's select-and-scatter: comparing moves a TPU's maps from layout to layout."""
+    """By XLA's select-and-scatter: comparisons make a TPU change the layout of its maps."""
     return jax.vjp(lambda x: _reduced(x, kernel, stride, padding), x)[1](gradient)[0]
 
 
 def _by_comparison(x, y, gradient, kernel, stride, padding):
     """By strided slices: a window's gradient goes to the first of its elements that equals `y`."""
     b, h, w, c = y.shape
-    padded_shape = jax.eval_shape(lambda v: _pad_to_windows(v, kernel, stride, padding), x).shape
     padded = _pad_to_windows(x, kernel, stride, padding)
     taken = jnp.zeros(y.shape, bool)
     shares = []
@@ -89,27 +86,26 @@ def _by_comparison(x, y, gradient, kernel, stride, padding):
         hit = (values == y) & ~taken
         taken |= hit
         shares.append(jnp.where(hit, gradient, 0))
-    # Cells of one phase (row and column modulo the stride) are hit through few window elements;
-    # sum those, shifted, and interleave the phases.
-    reach = -(-kernel // stride)
+    # Cells of one phase (row and column modulo the stride) belong to few window elements: sum the
+    # shifted shares of these, and interleave the phases.
+    reach = ceil_div(kernel, stride)
     rows, columns = h + reach - 1, w + reach - 1
     lines = []
-    for a in range(stride):
+    for row_phase in range(stride):
         phases = []
-        for e in range(stride):
+        for column_phase in range(stride):
             total = jnp.zeros((b, rows, columns, c), gradient.dtype)
-            for i in range(a, kernel, stride):
-                for j in range(e, kernel, stride):
+            for i in range(row_phase, kernel, stride):
+                for j in range(column_phase, kernel, stride):
                     p, q = i // stride, j // stride
                     before_after = ((0, 0), (p, reach - 1 - p), (q, reach - 1 - q), (0, 0))
                     total += jnp.pad(shares[i * kernel + j], before_after)
             phases.append(total)
         lines.append(jnp.stack(phases, 3).reshape(b, rows, columns * stride, c))
     full = jnp.stack(lines, 2).reshape(b, rows * stride, columns * stride, c)
-    missing = [(0, max(m - n, 0)) for m, n in zip(padded_shape[1:3], full.shape[1:3], strict=True)]
+    missing = [(0, max(m - n, 0)) for m, n in zip(padded.shape[1:3], full.shape[1:3], strict=True)]
     full = jnp.pad(full, ((0, 0), *missing, (0, 0)))
-    p = padding
-    return full[:, p : p + x.shape[1], p : p + x.shape[2]]
+    return full[:, padding : padding + x.shape[1], padding : padding + x.shape[2]]
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)

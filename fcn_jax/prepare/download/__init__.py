@@ -1,1 +1,1 @@
-"""Fetching the data sets and laying them out as the readers expect (no jax in here)."""
+"""Downloads the data sets and lays them out as the readers expect; nothing here imports jax."""

@@ -1,4 +1,4 @@
-"""What is known of a data set on the web."""
+"""How a data set on the web is described: its files, checksums, folders and terms."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Remote:
     """A file on the web.
 
     Attributes:
-      name: What it is called here.
-      urls: Its addresses, best first.
-      bytes: Its size, or, where none is published, a bound well above what it can be.
-      checksum: `sha256:…` or `md5:…` as published; `None` where nothing is published.
+      name: The name under which it is saved.
+      urls: Its addresses, in the order in which they are tried.
+      bytes: Its size; an upper bound if no size is published.
+      checksum: `sha256:…` or `md5:…` as published; `None` if none is published.
     """
 
     name: str
@@ -24,15 +24,16 @@ class Remote:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Folder:
-    """What one archive and some lists become.
+    """A folder made from one archive and some lists.
 
     Attributes:
-      places: The folder, below the data folder; after the first, others that the readers take.
-      archive: Holds the folder, at whatever depth.
-      unpacked: Bytes that the archive holds at most.
-      members: Files and folders that the archive holds at most.
-      holds: Patterns below the folder, each with the number of files that a complete one has at
-        least. The first tells the folder from others in the archive.
+      places: Paths below the data folder where the readers look. The first is where the folder is
+        installed.
+      archive: The archive that contains the folder, at any depth.
+      unpacked: Upper bound on the bytes in the archive, unpacked.
+      members: Upper bound on the number of files and folders in the archive.
+      holds: Patterns below the folder, each with the smallest number of files in a complete copy.
+        The first pattern identifies the folder inside the archive.
       lists: Files that are added, each with its path below the folder.
     """
 
@@ -46,12 +47,12 @@ class Folder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A data set by its name on the command line.
+    """A data set.
 
     Attributes:
-      name: The name.
-      folders: What it consists of.
-      terms: On what terms it may be used, in a line.
+      name: Its name on the command line.
+      folders: Its folders.
+      terms: Its terms of use, in one line.
     """
 
     name: str

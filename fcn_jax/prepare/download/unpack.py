@@ -1,8 +1,8 @@
-"""Unpacking tar, tar.gz and zip archives without trusting them.
+"""Unpacks tar, tar.gz and zip archives without trusting them.
 
-Names stay inside the folder; links, devices and pipes, names that are the same on some disks,
-encryption, and archives that hold more than expected are refused. Permissions, owners and dates
-are not taken over.
+Every file ends up inside the folder. Links, devices, pipes, names that are the same on some file
+systems, encryption, and archives that hold more than expected are refused. Permissions, owners and
+dates are ignored.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _KINDS = {
 
 
 class _Member(NamedTuple):
-    """`odd` says what it is, if neither a file nor a folder."""
+    """One entry of an archive; `special` says what it is if it is neither a file nor a folder."""
 
     name: str
     folder: bool
     size: int
-    odd: str | None
+    special: str | None
     open: Callable[[], IO[bytes]]
 
 
@@ -62,15 +62,15 @@ def unpack(
     """Unpacks an archive into an empty folder.
 
     Args:
-      archive: A tar, tar.gz or zip file, told by its content.
-      folder: Where to; empty.
-      at_most: Bytes that the archive may hold, unpacked.
-      members: Files and folders that it may hold.
-      advance: Told of the bytes just written.
+      archive: A tar, tar.gz or zip file; its content decides which.
+      folder: An empty folder to unpack into.
+      at_most: Upper bound on the unpacked bytes.
+      members: Upper bound on the number of files and folders.
+      advance: Called with the number of bytes just written.
 
     Raises:
-      DataError: The archive is damaged or not to be trusted; names the member. What was unpacked
-        by then stays.
+      DataError: The archive is damaged or not safe; names the member. What is unpacked already
+        stays.
     """
     seen: dict[str, str] = {}
     left = at_most
@@ -80,18 +80,18 @@ def unpack(
             if number > members or left < 0:
                 raise DataError(
                     f"{archive}: holds more than the expected {members} files or {at_most} bytes; "
-                    "not unpacked any further. Delete it and fetch it again."
+                    "unpacking stopped. Delete it and fetch it again."
                 )
-            parts = _safe(archive, member)
-            _claim(archive, member, parts, seen)
+            parts = _safe_parts(archive, member)
+            _check_unique(archive, member, parts, seen)
             target = folder.joinpath(*parts)
             (target if member.folder else target.parent).mkdir(parents=True, exist_ok=True)
             if not member.folder:
                 _write(member, target, advance)
     except _BROKEN as error:
         raise DataError(
-            f"{archive}: cannot be unpacked ({error}). It is damaged or cut off, or no archive of "
-            "a kind that is known here; delete it and fetch it again."
+            f"{archive}: cannot be unpacked ({error}). Expected a tar, tar.gz or zip archive that "
+            "is whole; delete it and fetch it again."
         ) from error
 
 
@@ -106,19 +106,19 @@ def _write(member: _Member, target: Path, advance: Callable[[int], object]) -> N
         raise EOFError(f"{member.name!r} has {written} bytes, expected {member.size}")
 
 
-def _safe(archive: Path, member: _Member) -> list[str]:
-    """The parts of a member's path."""
-    name = member.name.replace("\\", "/")  # as some programs write zip files
+def _safe_parts(archive: Path, member: _Member) -> list[str]:
+    """The parts of a member's path; DataError if it is not safe."""
+    name = member.name.replace("\\", "/")  # some programs write zip files this way
     parts = [part for part in name.split("/") if part not in ("", ".")]
     problem = None
-    if member.odd:
-        problem = f"is {member.odd}"
+    if member.special:
+        problem = f"is {member.special}"
     elif name.startswith("/") or re.match("[A-Za-z]:", name):
         problem = "is an absolute path"
     elif ".." in parts:
         problem = "leads out of the folder"
     elif not name.isprintable() or not (parts or member.folder):
-        problem = "is no name for a file"
+        problem = "is not a valid file name"
     if problem:
         raise DataError(
             f"{archive}: the member {member.name!r} {problem}; expected files and folders below "
@@ -127,18 +127,19 @@ def _safe(archive: Path, member: _Member) -> list[str]:
     return parts
 
 
-def _claim(archive: Path, member: _Member, parts: list[str], seen: dict[str, str]) -> None:
-    """Notes a path and the folders above it, refusing what some disks cannot tell apart."""
+def _check_unique(archive: Path, member: _Member, parts: list[str], seen: dict[str, str]) -> None:
+    """Adds a path and the folders above it to `seen`; DataError if two names may be the same."""
     for depth in range(1, len(parts) + 1):
         path = "/".join(parts[:depth])
         is_folder = member.folder or depth < len(parts)
         spelled = f"{path}/" if is_folder else path
+        # Some file systems ignore case, or how accents are encoded.
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
         known = seen.get(key)
         if known is not None and (known != spelled or not is_folder):
             raise DataError(
-                f"{archive}: the members {known!r} and {spelled!r} have one name, on some disks at "
-                "least; expected each name once. Delete it and fetch it again."
+                f"{archive}: the members {known!r} and {spelled!r} have the same name, at least on "
+                "some file systems; expected each name once. Delete it and fetch it again."
             )
         seen[key] = spelled
 
@@ -153,7 +154,7 @@ def _members(archive: Path, at_most: int) -> Iterator[_Member]:
             with gzip.GzipFile(fileobj=file) as unzipped:
                 bounded = _Bounded(unzipped, at_most)
                 yield from _tar_members(bounded)
-                while bounded.read(_CHUNK):  # to the end, where gzip's checksum is
+                while bounded.read(_CHUNK):  # gzip's checksum is at the end
                     pass
         else:
             yield from _tar_members(_Bounded(file, at_most))
@@ -162,42 +163,41 @@ def _members(archive: Path, at_most: int) -> Iterator[_Member]:
 def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as opened:
         for info in opened.infolist():
-            odd = _KINDS.get(stat.S_IFMT(info.external_attr >> 16))
-            odd = "encrypted" if info.flag_bits & 1 else odd
+            kind = _KINDS.get(stat.S_IFMT(info.external_attr >> 16))
             yield _Member(
-                info.filename,
-                info.is_dir(),
-                info.file_size,
-                odd,
-                lambda info=info: opened.open(info),
+                name=info.filename,
+                folder=info.is_dir(),
+                size=info.file_size,
+                special="encrypted" if info.flag_bits & 1 else kind,
+                open=lambda info=info: opened.open(info),
             )
 
 
 def _tar_members(file: _Bounded) -> Iterator[_Member]:
     with tarfile.open(fileobj=file, mode="r:") as opened:
         for info in opened:
-            odd = None
+            special = None
             if info.islnk() or info.issym():
-                odd = f"a link to {info.linkname!r}"
+                special = f"a link to {info.linkname!r}"
             elif not (info.isreg() or info.isdir()):
-                odd = "a device or a pipe"
+                special = "a device or a pipe"
             yield _Member(
-                info.name,
-                info.isdir(),
-                info.size if info.isreg() else 0,
-                odd,
-                lambda info=info: opened.extractfile(info),  # type: ignore[return-value]
+                name=info.name,
+                folder=info.isdir(),
+                size=info.size if info.isreg() else 0,
+                special=special,
+                open=lambda info=info: opened.extractfile(info),  # type: ignore[return-value]
             )
 
 
 class _Bounded(io.BufferedIOBase):
-    """A file of which only so much is read: a few bytes can unpack to any number of them."""
+    """A file that cannot be read beyond a position: a few bytes can unpack to any number."""
 
     def __init__(self, file: io.BufferedIOBase, at_most: int):
         self._file, self._at_most = file, at_most
 
     def read(self, size: int | None = -1, /) -> bytes:
-        # tarfile reads extended headers in one piece, however long they say they are.
+        # tarfile reads an extended header at once, whatever length the header claims.
         if size is None or not 0 <= size <= _CHUNK << 4:
             raise tarfile.ReadError(_BOMB)
         data = self._file.read(size)

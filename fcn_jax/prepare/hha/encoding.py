@@ -1,4 +1,4 @@
-"""One depth image to HHA.
+"""Encodes one depth image as HHA.
 
 Source of every rule and number here: Gupta, Girshick, Arbelaez and Malik, ECCV 2014, section 3, and
 their code: s-gupta/rcnn-depth (saveHHA.m, processDepthImage.m) and s-gupta/rgbdutils
@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 _FINE, _COARSE = 3, 10  # radii of the windows for the angle and for gravity: 7x7 and 21x21
-_ROUNDS = ((45.0, 5), (15.0, 5))  # degrees, iterations
-_DISPARITY = 31000.0  # / depth in cm; at most 255, so nothing nearer than 1.2 m tells apart
-_LOWEST, _FLOOR = -90.0, -130.0  # cm from the camera; see _height
-_UPRIGHT = 128.0  # a vertical surface: 90 degrees
-_KEEP = 1e-9  # of a normal's weight; see _gravity
+_GRAVITY_ROUNDS = ((45.0, 5), (15.0, 5))  # degrees, iterations
+_DISPARITY = 31000.0  # / depth in cm; clipped to 255, so every depth below 1.2 m looks the same
+_NO_FLOOR, _DEFAULT_FLOOR = -90.0, -130.0  # cm above the camera; see _height
+_UPRIGHT = 128.0  # the value of a vertical surface, 90 degrees
+_TIE_BREAK = 1e-9  # weight of the last direction, a normal's being 1; see _gravity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Camera:
         cy: row of the principal point; the centre of the first row is 0.
 
     Raises:
-        ValueError: if a focal length is not positive, or a number not finite.
+        ValueError: a focal length is not positive, or a number is not finite.
     """
 
     fx: float
@@ -47,7 +47,7 @@ class Camera:
             )
 
     def cropped(self, top: int, left: int) -> Camera:
-        """The camera of images that begin at this row and column (from 0) of the old ones."""
+        """The camera of images cropped from the old ones at this row and column (from 0)."""
         return dataclasses.replace(self, cx=self.cx - left, cy=self.cy - top)
 
 
@@ -63,7 +63,7 @@ Source: camera_params.m of the data set's toolbox, which counts pixels from 1.
 """
 
 NYU_CROPPED = NYU.cropped(45, 40)
-"""NYUDv2 without the white frame, images of 425x560: rows 46 to 470, columns 41 to 600 from 1."""
+"""NYUDv2 without the white frame, 425x560: rows 46 to 470 and columns 41 to 600, from 1."""
 
 _NYU_SIZES = {(480, 640): NYU, (425, 560): NYU_CROPPED}
 
@@ -72,7 +72,7 @@ def nyu_camera(height: int, width: int) -> Camera:
     """The camera of NYUDv2's images of this size.
 
     Raises:
-        ValueError: if the size is neither 480x640 nor 425x560.
+        ValueError: the size is neither 480x640 nor 425x560.
     """
     if (height, width) not in _NYU_SIZES:
         raise ValueError(
@@ -88,31 +88,31 @@ def hha(
     """Encodes depth as disparity, height above the floor and angle with gravity.
 
     - Disparity: 31000 / depth in cm.
-    - Height: cm above the lowest point of the image, along gravity; where the lowest point is less
-      than 90 cm below the camera, no floor is in sight, and it is taken to be 130 cm below.
-    - Angle: 38 + the degrees between gravity and the surface's normal that points away from the
-      camera. A floor has 38, a wall 128, a ceiling 218.
+    - Height: cm above the lowest point of the image, along gravity. If that point is less than
+      90 cm below the camera, the floor is out of sight and assumed to be 130 cm below the camera.
+    - Angle: 38 + the degrees between gravity and the surface normal that points away from the
+      camera: 38 for a floor, 128 for a wall, 218 for a ceiling.
 
-    Rounded to the nearest (halves up) and clipped to 0..255.
+    All are clipped to 0..255 and rounded to the nearest integer, halves up.
 
-    Missing depth takes the nearest pixel's for disparity and height, and has no part in the
-    normals. Near the edge of a hole they come from what was measured around; where the 7x7 window
-    holds no three pixels off one line, the angle is 218. The original does the same with filled
-    depth and the mask of what the sensor measured, so this is how holes look to published nets.
+    For disparity and height a pixel without depth takes the depth of the nearest pixel; normals are
+    computed without it. If fewer than three pixels of a 7x7 window have depth, or if they lie on
+    one line, the angle is 218. The original does the same with filled depth and the sensor's mask,
+    so published nets were trained on holes of this kind.
 
     Args:
         depth: float (h, w), metres; 0 or NaN where it is missing.
-        camera: where the depth was taken; None is NYUDv2's, by the size.
-        measured: bool (h, w), False where the depth was filled in rather than measured; None is
-            everywhere but where it is missing.
+        camera: of the depth; None selects NYUDv2's by the size.
+        measured: bool (h, w), False where the depth was filled in later; None means that all depth
+            was measured.
 
     Returns:
         uint8 (h, w, 3), 0..255, in the order disparity, height, angle.
 
     Raises:
-        ValueError: if the depth is not float (h, w), is negative or infinite, or is missing
-            everywhere; if `measured` is no mask of this shape; if the size is not NYUDv2's and
-            there is no camera.
+        ValueError: the depth is not float (h, w), is negative or infinite, or is missing
+            everywhere; `measured` is not a mask of this shape; the size is not NYUDv2's and there
+            is no camera.
     """
     if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
         raise ValueError(
@@ -121,7 +121,7 @@ def hha(
         )
     present = ~((depth == 0) | np.isnan(depth))
     if not present.any():
-        raise ValueError("the depth is missing (0 or NaN) at every pixel, so there is no HHA of it")
+        raise ValueError("the depth is missing (0 or NaN) at every pixel; HHA needs some depth")
     values = depth[present]
     if not (np.isfinite(values).all() and values.min() > 0):
         raise ValueError(
@@ -134,7 +134,7 @@ def hha(
             f"expected `measured` as bool {depth.shape}, found {known.dtype} {known.shape}"
         )
     camera, known = camera or nyu_camera(*depth.shape), known & present
-    z = _filled(depth.astype(np.float64) * 100, present)
+    z = _fill(depth.astype(np.float64) * 100, present)
     gravity = _gravity(_normals(z, known, camera, _COARSE))
     channels = (
         _DISPARITY / z,
@@ -144,10 +144,10 @@ def hha(
     return np.floor(np.clip(np.stack(channels, axis=-1), 0, 255) + 0.5).astype(np.uint8)
 
 
-def _filled(
+def _fill(
     depth: Float[np.ndarray, "h w"], present: Bool[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "h w"]:
-    """Depth with that of the nearest pixel where there is none."""
+    """Replaces missing depth by the depth of the nearest pixel that has it."""
     from scipy.ndimage import distance_transform_edt
 
     if present.all():
@@ -157,7 +157,7 @@ def _filled(
 
 
 def _rays(camera: Camera, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Where each column (1, w) and each row (h, 1) looks: x / z and y / z."""
+    """Viewing directions: x / z of each column (1, w) and y / z of each row (h, 1)."""
     rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
     return (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
 
@@ -165,11 +165,11 @@ def _rays(camera: Camera, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarra
 def _normals(
     z: Float[np.ndarray, "h w"], measured: Bool[np.ndarray, "h w"], camera: Camera, radius: int
 ) -> Float[np.ndarray, "3 h w"]:
-    """Unit normals, away from the camera, of planes fitted to square windows; 0 where none fits.
+    """Unit normals of planes fitted to square windows, away from the camera; 0 without a plane.
 
     A plane n.p = 1 has 1 / z = n.(x/z, y/z, 1), which is linear over the pixels: a per column, b
-    per row, c at the window's centre. Positions are counted from the centre, so that nothing
-    cancels; their sums are whole numbers, and pixels on one line have a determinant of exactly 0.
+    per row, c at the window's centre. Positions are counted from the centre, which avoids
+    cancellation; their sums are integers, so pixels on one line have a determinant of exactly 0.
     """
     from scipy.ndimage import correlate1d
 
@@ -188,7 +188,7 @@ def _normals(
         measured.astype(np.float64), (0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)
     )
     t, tx, ty = sums(measured / z, (0, 0), (1, 0), (0, 1))
-    # The normal equations' inverse times the determinant: normals lose their length anyway.
+    # The inverse of the normal equations times the determinant: normals are scaled below anyway.
     inv_cc, inv_ca, inv_cb = sxx * syy - sxy * sxy, sxy * sy - sx * syy, sx * sxy - sxx * sy
     inv_aa, inv_bb, inv_ab = n * syy - sy * sy, n * sxx - sx * sx, sx * sy - n * sxy
     fits = n * inv_cc + sx * inv_ca + sy * inv_cb > 0
@@ -199,29 +199,29 @@ def _normals(
     a *= camera.fx
     b *= camera.fy
     normals = np.stack([a, b, c - a * x - b * y])
-    # c is the normal times a point on the ray through the centre: below 0 it faces the camera.
+    # c is the normal times a point on the ray through the centre; below 0 it faces the camera.
     length = np.where(c < 0, -1.0, 1.0) * np.sqrt(np.sum(normals * normals, axis=0))
     return np.divide(normals, length, out=np.zeros_like(normals), where=fits & (length != 0))
 
 
 def _gravity(normals: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, " 3"]:
-    """The direction that surfaces are most nearly orthogonal or parallel to, from straight down.
+    """The direction orthogonal or parallel to most surfaces; the search starts straight down.
 
-    Each round splits the normals into floors (within so many degrees of the present direction) and
-    walls (within so many of its plane), and takes the unit vector with the smallest sum of squared
-    cosines to the walls less that to the floors. A small weight on the present direction decides
-    where the normals leave it open, as before a single bare wall.
+    Each iteration splits the normals into floors (within some degrees of the last direction) and
+    walls (within as many degrees of the plane orthogonal to it). The next direction is the unit
+    vector with the smallest sum of squared cosines to the walls minus that to the floors. If the
+    normals do not determine it, as with a single bare wall, a small weight keeps the last one.
     """
     n = normals.reshape(3, -1)
     squares = np.stack([n[i] * n[j] for i in range(3) for j in range(3)])
     down = np.array([0.0, 1.0, 0.0])
-    for degrees, iterations in _ROUNDS:
+    for degrees, iterations in _GRAVITY_ROUNDS:
         floor, wall = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         for _ in range(iterations):
             cosine = np.abs(np.einsum("i,in->n", down, n))  # `@` would start threads
             signs = (cosine < wall).astype(np.float64) - (cosine > floor)
             scatter = np.einsum("in,n->i", squares, signs).reshape(3, 3)
-            scatter -= _KEEP * n.shape[1] * np.outer(down, down)
+            scatter -= _TIE_BREAK * n.shape[1] * np.outer(down, down)
             best = np.linalg.eigh(scatter)[1][:, 0]  # of the smallest eigenvalue
             down = best * math.copysign(1, best @ down)
     return down
@@ -230,11 +230,11 @@ def _gravity(normals: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, " 3"]:
 def _height(
     z: Float[np.ndarray, "h w"], camera: Camera, gravity: Float[np.ndarray, " 3"]
 ) -> Float[np.ndarray, "h w"]:
-    """Height in cm above the lowest point, or above a floor out of sight."""
+    """Height in cm above the lowest point, or above the assumed floor if none is in sight."""
     x, y = _rays(camera, z.shape)
     height = -z * (gravity[0] * x + gravity[1] * y + gravity[2])
     lowest = height.min()
-    return height - (_FLOOR if lowest > _LOWEST else lowest)
+    return height - (_DEFAULT_FLOOR if lowest > _NO_FLOOR else lowest)
 
 
 def _angle(

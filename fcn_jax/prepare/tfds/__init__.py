@@ -1,8 +1,8 @@
-"""The papers' data sets as tensorflow-datasets builders, without TensorFlow.
+"""tensorflow-datasets builders for the FCN papers' data sets, without TensorFlow.
 
 Importing this package registers `voc_segmentation`, `sbd`, `nyud_v2_40`, `sift_flow` and
-`pascal_context`; `build` prepares one of them. Reading any prepared data set back as a source needs
-nothing of this package: `fcn_jax.data.tfds.TFDS`.
+`pascal_context`. `build` prepares one of them. `fcn_jax.data.tfds.TFDS` reads any prepared data set
+and does not need this package.
 """
 
 from fcn_jax.prepare.tfds.builders import (
@@ -11,8 +11,8 @@ from fcn_jax.prepare.tfds.builders import (
     SBDSegmentation,
     SIFTFlowSegmentation,
     VOCSegmentation,
+    build,
 )
-from fcn_jax.prepare.tfds.preparing import build
 
 __all__ = [
     "NYUDv2Segmentation",

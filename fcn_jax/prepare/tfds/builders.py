@@ -1,11 +1,14 @@
-"""The papers' data sets as TFDS builders. What each folder must hold, its reader says."""
+"""The FCN papers' data sets as TFDS builders; each reader documents the folder it needs."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from fcn_jax.data.nyud import NYUDv2
 from fcn_jax.data.pascal_context import PASCALContext
+from fcn_jax.data.readers import DataError
 from fcn_jax.data.sift_flow import SIFTFlow
 from fcn_jax.data.source import FileSource
 from fcn_jax.data.voc import SBD, VOC
@@ -13,7 +16,7 @@ from fcn_jax.prepare.tfds.segmentation import Segmentation
 
 
 class VOCSegmentation(Segmentation):
-    """PASCAL VOC, configs 2012 and 2011; `seg11valid` as well where its list is."""
+    """PASCAL VOC, configs 2012 and 2011; with the split `seg11valid` if its list is there."""
 
     name = "voc_segmentation"
     BUILDER_CONFIGS = [
@@ -93,14 +96,12 @@ class NYUDv2Segmentation(Segmentation):
 
 
 class SIFTFlowSegmentation(Segmentation):
-    """SIFT Flow, configs semantic and both: the second has a `geometric_mask` as well."""
+    """SIFT Flow, configs semantic and both; the second adds a `geometric_mask`."""
 
     name = "sift_flow"
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="semantic", description="The 33 semantic classes."),
-        tfds.core.BuilderConfig(
-            name="both", description="The 33 semantic classes and the 3 geometric ones."
-        ),
+        tfds.core.BuilderConfig(name="both", description="33 semantic and 3 geometric classes."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The folder above sift-flow/ {Images/, SemanticLabels/, GeoLabels/, trainval.txt}."
@@ -125,10 +126,10 @@ class SIFTFlowSegmentation(Segmentation):
 }"""
 
     def sources(self, split: str) -> dict[str, FileSource]:
-        """The semantic labels and, where the config says so, the geometric ones."""
-        masks = {"segmentation_mask": "semantic", "geometric_mask": "geometric"}
-        if self.builder_config_name == "semantic":
-            del masks["geometric_mask"]
+        """The semantic labels; in the config `both` also the geometric ones."""
+        masks = {"segmentation_mask": "semantic"}
+        if self.builder_config_name == "both":
+            masks["geometric_mask"] = "geometric"
         return {
             mask: SIFTFlow(split=split, labels=(labels,))  # type: ignore[arg-type]
             for mask, labels in masks.items()
@@ -140,12 +141,11 @@ class PASCALContextSegmentation(Segmentation):
 
     name = "pascal_context"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "The folder that holds VOC2010/ and the labels, as fcn_jax.data.PASCALContext says."
+        "The folder that holds VOC2010/ and the labels; see fcn_jax.data.PASCALContext."
     )
     SPLITS = {"train": "train", "validation": "val"}
     ABOUT = (
-        "PASCAL-Context in its 59 most frequent classes; class 0 is everything else, a class like "
-        "any other."
+        "PASCAL-Context: the 59 most frequent classes; class 0, everything else, counts as well."
     )
     HOMEPAGE = "https://cs.stanford.edu/~roozbeh/pascal-context/"
     CITATION = """@inproceedings{mottaghi2014role,
@@ -167,4 +167,40 @@ BUILDERS = (
     SIFTFlowSegmentation,
     PASCALContextSegmentation,
 )
-"""All of them."""
+"""Every builder of this package."""
+
+
+def build(name: str, data: Path | str, data_dir: Path | str | None = None) -> Segmentation:
+    """Prepares a data set with one of the builders; does nothing if it is prepared already.
+
+    A preparation that fails does not leave a data set that looks prepared.
+
+    Args:
+      name: The builder, with its config if it has several: `voc_segmentation/2011`.
+      data: The data folder, as the reader of that data set expects it (TFDS's `manual_dir`).
+      data_dir: Folder for prepared data sets; None = TFDS's own (`TFDS_DATA_DIR`, or else
+        `~/tensorflow_datasets`).
+
+    Returns:
+      The builder, ready for `as_data_source(split)`.
+
+    Raises:
+      DataError: There is no such builder, config or folder, or the data set is incomplete or
+        damaged.
+    """
+    data = Path(data).expanduser()
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder. Pass the one that holds the data set.")
+    full_names = {
+        "/".join(filter(None, (cls.name, config))): (cls, config)
+        for cls in BUILDERS
+        for config in (None, *cls.builder_configs)
+    }
+    if name not in full_names:
+        raise DataError(f"no builder {name!r}; expected one of {', '.join(full_names)}.")
+    cls, config = full_names[name]
+    builder = cls(config=config, data_dir=data_dir)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=data, try_download_gcs=False)
+    )
+    return builder

@@ -1,4 +1,4 @@
-"""What the builders share: features, splits, and labels that every decoder reads alike."""
+"""The builders' base class: features, splits, and labels that all decoders read the same way."""
 
 from __future__ import annotations
 
@@ -17,38 +17,35 @@ from fcn_jax.labels import IGNORE
 
 
 class Segmentation(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
-    """A builder over one of the library's readers.
+    """A builder that takes its examples from one of the library's readers.
 
-    Every example has `image` (the photograph's own file, byte for byte), `segmentation_mask` (uint8
-    class indices, 255 = ignored; a gray PNG) and `file_name` (the reader's id). Examples are in the
-    order of the published list.
+    Every example has `image` (a copy of the photograph's file), `segmentation_mask` (uint8 class
+    indices, 255 = ignored; a gray PNG) and `file_name` (the reader's id). Examples are in the order
+    of the published list.
 
-    Decoders disagree about palette PNGs: Pillow gives indices, OpenCV and TensorFlow colours or
-    gray levels. So the indices that the reader found are stored as gray PNGs, on which all agree.
+    Decoders differ on palette PNGs: Pillow gives indices, OpenCV and TensorFlow give colours or
+    gray levels. All agree on gray PNGs, so the indices are stored as these.
 
-    The data folder is TFDS's `manual_dir`. Files are array records unless another `file_format` is
-    asked for: the only format that both needs no TensorFlow and gives random access.
-
-    A subclass says in `SPLITS` which of the reader's splits is which of TFDS's, in `OPTIONAL` which
-    list a split needs that not everybody has (a path below the reader's folder), and in `sources`
-    which reader gives which mask.
+    The data folder is TFDS's `manual_dir`. The default `file_format` is array records, the only
+    format that has random access and does not need TensorFlow.
     """
 
     VERSION = tfds.core.Version("1.0.0")
 
-    SPLITS: ClassVar[dict[str, str]]
+    SPLITS: ClassVar[dict[str, str]]  # the reader's split for each of TFDS's
+    # A list, as a path below the reader's folder, for each split that is left out without it.
     OPTIONAL: ClassVar[dict[str, str]] = {}
     ABOUT: ClassVar[str]
     HOMEPAGE: ClassVar[str]
     CITATION: ClassVar[str]
 
     def __init__(self, *, file_format: str | None = "array_record", **kwargs: Any):
-        """As every TFDS builder, but with array records as the default format."""
+        """Takes the arguments of every TFDS builder."""
         super().__init__(file_format=file_format, **kwargs)
 
     @abc.abstractmethod
     def sources(self, split: str) -> dict[str, FileSource]:
-        """The reader of each mask for one of the reader's splits; all list the same images."""
+        """The reader of each mask, by name, for one of the reader's splits; same images in all."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         sources = self.sources(next(iter(self.SPLITS.values())))
@@ -99,13 +96,13 @@ class Segmentation(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=T
 
 
 def _gray(source: FileSource, i: int) -> Image.Image:
-    """Label `i` as an 8-bit gray image, as large as its photograph and with no unknown value."""
+    """Label `i` as an 8-bit gray image; DataError if its size or a value is wrong."""
     label, where = np.asarray(source.label(i)), source.label_path(source.ids[i])
     check_same_size(source.size(i), label.shape, where)
     wrong = np.unique(label[(label >= source.num_classes) & (label != IGNORE)])
     if wrong.size:
         raise DataError(
             f"{where}: expected labels 0 to {source.num_classes - 1}, or {IGNORE} = ignored; found "
-            f"{', '.join(map(str, wrong[:10]))}. Is this the right file, and undamaged?"
+            f"{', '.join(map(str, wrong[:10]))}. Check that the file is the right one and whole."
         )
     return Image.fromarray(label)

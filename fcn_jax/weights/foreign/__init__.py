@@ -1,1 +1,1 @@
-"""Weights of other frameworks turned into parameters."""
+"""Reads weights of other frameworks into parameters, and writes ours for them."""

@@ -1,4 +1,4 @@
-"""And back: our parameters under Caffe's names, for Caffe's users and for PyTorch's."""
+"""Writes our parameters under Caffe's names, for Caffe and for PyTorch."""
 
 import dataclasses
 import json
@@ -15,10 +15,10 @@ from fcn_jax.atomic import write_atomically
 from fcn_jax.nets.fcn import FCN
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.nn.upsampling import BilinearUpsampling
-from fcn_jax.preprocessing import Inputs
+from fcn_jax.preprocessing import AnyPreprocessing
 from fcn_jax.weights import surgery
-from fcn_jax.weights.foreign.imported import Arrays, Blobs
-from fcn_jax.weights.layouts import bilinear, layer_blobs
+from fcn_jax.weights.layouts import Blobs, bilinear, layer_blobs
+from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import describe_preprocessing, write_safetensors
 
 FORMAT = "fcn_jax export 1"
@@ -30,7 +30,7 @@ class Exported:
 
     Attributes:
         target: the file.
-        layers: names of the layers that learn.
+        layers: names of the layers that have parameters.
         constants: names of the upsampling layers whose fixed kernels were written too.
     """
 
@@ -46,50 +46,45 @@ class Exported:
 
 def export(
     variables: Mapping[str, Any],
-    target: Path,
+    target: AnyPath,
     *,
-    preprocessing: Inputs,
+    preprocessing: AnyPreprocessing,
     net: nn.Module | None = None,
 ) -> Exported:
     """Writes a net's parameters under Caffe's names, (out, in, rows, columns), float32.
 
-    An `.npz` holds `LAYER/w` and `LAYER/b`; a `.safetensors` the state dict of the net in PyTorch,
-    `LAYER.weight` and `LAYER.bias`, with dots for the slashes in a layer's name. Both say what
-    the first layer expects, and `convert` reads them back to the bit (kinds `caffe` and
-    `pytorch_fcn`).
+    An `.npz` holds `LAYER/w` and `LAYER/b`. A `.safetensors` holds the state dict of the net in
+    PyTorch, `LAYER.weight` and `LAYER.bias`, with dots for the slashes in a layer's name. Both
+    record what the first layer expects, and `convert` reads both back bit-exactly (kinds `caffe`
+    and `pytorch_fcn`).
 
     Args:
         variables: the net's variables.
-        target: the file to write, whole or not at all.
+        target: the file to write, completely or not at all.
         preprocessing: what the net's first layer expects.
-        net: the net, for the kernels of fixed upsampling layers, which are no parameters here and
-            are there (`upscore2`); None leaves them out.
+        net: the net, for the kernels of fixed upsampling layers (`upscore2`), which are parameters
+            in Caffe and not here; None leaves them out.
 
     Raises:
-        ValueError: the target is called otherwise, or the net has parameters without a name in
+        ValueError: the target has another suffix, or the net has parameters without a name in
             Caffe's nets (batch norms).
     """
     target = Path(target)
     if target.suffix not in (".npz", ".safetensors"):
-        raise ValueError(f"weights are exported as .npz or .safetensors; found {target}.")
+        raise ValueError(
+            f"exports end in .npz or .safetensors; found {target}. Choose another name."
+        )
     if others := set(variables) - {"params"}:
         raise ValueError(f"{', '.join(others)} (batch norms) have no names in Caffe's nets.")
+    flat = traverse_util.flatten_dict(variables)
     learned = {
-        layer: layer_blobs(layer, arrays) for layer, arrays in arrays_by_layer(variables).items()
+        layer: layer_blobs(layer, {name: np.asarray(flat[path]) for name, path in paths.items()})
+        for layer, paths in surgery.paths_by_layer(flat).items()
     }
     constants = fixed_blobs(net) if isinstance(net, FCN) else {}
     text = json.dumps({"format": FORMAT, "preprocessing": describe_preprocessing(preprocessing)})
     write_atomically(target, lambda part: _write(part, learned | constants, text))
     return Exported(target=target, layers=tuple(learned), constants=tuple(constants))
-
-
-def arrays_by_layer(variables: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-    """A net's parameters by Caffe's name of the layer, then by ours of the array."""
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for path, value in traverse_util.flatten_dict(variables).items():
-        if path[0] == "params":
-            layers.setdefault(surgery.layer_name(path), {})[path[-1]] = np.asarray(value)
-    return layers
 
 
 def fixed_blobs(net: FCN) -> Blobs:
@@ -114,17 +109,14 @@ def fixed_blobs(net: FCN) -> Blobs:
 
 def _write(path: Path, blobs: Blobs, text: str) -> None:
     """Kernels and biases by name, and the text under `metadata` or `fcn_jax`."""
-    if path.suffix == ".npz":
-        arrays: Arrays = {
-            f"{layer}/{part}": array
-            for layer, pair in blobs.items()
-            for part, array in zip("wb", pair, strict=False)
-        }
+    npz = path.suffix == ".npz"
+    parts = ("/w", "/b") if npz else (".weight", ".bias")
+    arrays = {
+        f"{layer if npz else layer.replace('/', '.')}{part}": array
+        for layer, pair in blobs.items()
+        for part, array in zip(parts, pair, strict=False)
+    }
+    if npz:
         np.savez(path, allow_pickle=False, metadata=np.array(text), **arrays)
     else:
-        arrays = {
-            f"{layer.replace('/', '.')}.{part}": array
-            for layer, pair in blobs.items()
-            for part, array in zip(("weight", "bias"), pair, strict=False)
-        }
         write_safetensors(path, arrays, text)

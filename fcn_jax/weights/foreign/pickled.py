@@ -1,9 +1,8 @@
-"""A reader of pickles that can build tensors and plain values, and nothing else.
+"""Reads pickles that hold tensors and plain values, without running anything in them.
 
 A pickle is a program for a small stack machine, and Python's own machine imports and calls what
-the program names. This one has no way to import and calls nothing: a name is looked up in the
-table of what PyTorch's state dicts need, and whatever else a pickle asks for ends the reading. Of
-the machine's operations only those that such files use are there.
+the program names. This machine imports nothing and calls only its own functions: it looks names up
+in a table of what PyTorch's state dicts need, and it knows only the operations that they use.
 
 Source: CPython Lib/pickletools.py (operations), torch/_utils.py (how tensors are rebuilt).
 """
@@ -22,14 +21,14 @@ MOST_STEPS, MOST_TEXT, MOST_INTEGER = 1_000_000, 1 << 16, 32
 
 @dataclasses.dataclass(frozen=True)
 class _StorageType:
-    dtype: str
+    type_name: str
 
 
 def _ordered_dict(pairs: Any = ()) -> dict:
-    """A dictionary; Python 2 gave its items as an argument, Python 3 sets them afterwards."""
+    """A dictionary; Python 2 passed its items as an argument, Python 3 sets them afterwards."""
     new: dict = {}
     for pair in pairs:
-        _set(new, *pair)
+        _set_item(new, *pair)
     return new
 
 
@@ -45,7 +44,7 @@ KNOWN: dict[str, Any] = {
 }
 KNOWN |= {f"torch.{name}": _StorageType(dtype) for name, dtype in TYPES.items()}
 KNOWN |= {f"torch.cuda.{name}": _StorageType(dtype) for name, dtype in TYPES.items()}
-"""What stands for each name that a pickle may say."""
+"""What each name that a pickle may contain stands for."""
 
 _MARK = object()
 
@@ -56,7 +55,7 @@ class Unpickled:
 
     Attributes:
         value: None, truth values, numbers, strings, tuples, lists, dictionaries and `Tensor`s.
-        end: where the pickle ends.
+        end: the byte after the pickle.
         storages: all storages that it refers to, by key.
     """
 
@@ -65,29 +64,29 @@ class Unpickled:
     storages: dict[str, Storage]
 
 
-def read_pickle(data: memoryview, at: int = 0) -> Unpickled:
-    """Reads the pickle that begins at byte `at`.
+def read_pickle(data: memoryview, start: int = 0) -> Unpickled:
+    """Reads the pickle that begins at byte `start`.
 
     Raises:
-        ValueError: the bytes are no pickle of protocol 2 to 5, end early, or ask for something
-            else; it is named.
+        ValueError: the bytes are not a pickle of protocol 2 to 5, end early, or ask for something
+            else, which the message names.
     """
-    machine = _Machine(data, at)
+    machine = _Machine(data, start)
     try:
         return Unpickled(machine.run(), machine.at, machine.storages)
     except (IndexError, TypeError, KeyError) as error:
-        # An empty stack, a wrong number of arguments, an unknown memo: never from a real pickler.
+        # An empty stack, a wrong number of arguments, an unknown memo: no pickler writes these.
         raise ValueError(f"damaged pickle at byte {machine.at}: {error}") from error
 
 
-def _set(into: Any, key: Any, value: Any) -> None:
-    if type(into) is not dict or type(key) not in (str, int):
-        raise ValueError(f"an item for a {type(into).__name__} under a {type(key).__name__}")
-    into[key] = value
+def _set_item(target: Any, key: Any, value: Any) -> None:
+    if type(target) is not dict or type(key) not in (str, int):
+        raise ValueError(f"an item for a {type(target).__name__} under a {type(key).__name__}")
+    target[key] = value
 
 
 class _Machine:
-    """The stack machine; one method for each kind of operation."""
+    """The stack machine: reads from the data, and has a method for each kind of operation."""
 
     def __init__(self, data: memoryview, at: int):
         self.data, self.at = data, at
@@ -110,7 +109,7 @@ class _Machine:
 
     def take(self, length: int) -> memoryview:
         if length > len(self.data) - self.at:
-            raise ValueError(f"{length} bytes wanted at byte {self.at}, where the file ends before")
+            raise ValueError(f"{length} bytes wanted at byte {self.at}, and the file ends before")
         self.at += length
         return self.data[self.at - length : self.at]
 
@@ -134,16 +133,16 @@ class _Machine:
             raise ValueError(f"an integer of {length} bytes; at most {MOST_INTEGER} are expected")
         return int.from_bytes(self.take(length), "little", signed=True)
 
-    def since_mark(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         items = []
         while (item := self.stack.pop()) is not _MARK:
             items.append(item)
         return items[::-1]
 
-    def last(self, count: int) -> tuple:
+    def pop(self, count: int) -> tuple:
         return tuple(self.stack.pop() for _ in range(count))[::-1]
 
-    def named(self, module: Any, name: Any) -> Any:
+    def look_up(self, module: Any, name: Any) -> Any:
         full = f"{module}.{name}" if type(module) is type(name) is str else "something without name"
         if full not in KNOWN:
             raise ValueError(
@@ -153,37 +152,37 @@ class _Machine:
         return KNOWN[full]
 
     def reduce(self) -> None:
-        function, arguments = self.last(2)
+        function, arguments = self.pop(2)
         if not callable(function) or type(arguments) is not tuple:
-            raise ValueError("a call of something that is no function")
+            raise ValueError("a call of something that is not a function")
         self.stack.append(function(*arguments))
 
     def build(self) -> None:
-        """Attributes of a dictionary (a state dict's versions) are passed over."""
-        target, _ = self.last(2)
+        """Ignores the attributes of a dictionary (the versions of a state dict)."""
+        target, _ = self.pop(2)
         if type(target) is not dict:
             raise ValueError(f"attributes for a {type(target).__name__}")
         self.stack.append(target)
 
     def persistent(self) -> None:
-        kind, of, key, _, count, *view = self.stack.pop()
-        right = (kind == "storage", type(of) is _StorageType, type(key) is str)
-        if not all(right) or type(count) is not int or count < 0 or view not in ([], [None]):
-            raise ValueError("a reference that is none to a storage of the file")
-        self.storages[key] = Storage(key, of.dtype, count)
+        kind, storage_type, key, _, count, *view = self.stack.pop()
+        valid = kind == "storage" and type(storage_type) is _StorageType and type(key) is str
+        if not valid or type(count) is not int or count < 0 or view not in ([], [None]):
+            raise ValueError("a reference to something that is not a storage of the file")
+        self.storages[key] = Storage(key, storage_type.type_name, count)
         self.stack.append(self.storages[key])
 
     def set_items(self) -> None:
-        items = self.since_mark()
+        items = self.pop_to_mark()
         for key, value in zip(items[::2], items[1::2], strict=True):
-            _set(self.stack[-1], key, value)
+            _set_item(self.stack[-1], key, value)
 
     def append(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
             raise ValueError(f"an element for a {type(self.stack[-1]).__name__}")
         self.stack[-1].extend(items)
 
-    def put(self, index: int) -> None:
+    def remember(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
 
 
@@ -212,23 +211,23 @@ STEPS: dict[int, Step] = {
     0x8D: _push(lambda m: m.text(m.number("<Q"))),
     ord("("): _push(lambda m: _MARK),
     ord(")"): _push(lambda m: ()),
-    0x85: _push(lambda m: m.last(1)),
-    0x86: _push(lambda m: m.last(2)),
-    0x87: _push(lambda m: m.last(3)),
-    ord("t"): _push(lambda m: tuple(m.since_mark())),
+    0x85: _push(lambda m: m.pop(1)),
+    0x86: _push(lambda m: m.pop(2)),
+    0x87: _push(lambda m: m.pop(3)),
+    ord("t"): _push(lambda m: tuple(m.pop_to_mark())),
     ord("]"): _push(lambda m: []),
     ord("}"): _push(lambda m: {}),
     ord("a"): lambda m: m.append([m.stack.pop()]),
-    ord("e"): lambda m: m.append(m.since_mark()),
-    ord("s"): lambda m: _set(m.stack[-3], *m.last(2)),
+    ord("e"): lambda m: m.append(m.pop_to_mark()),
+    ord("s"): lambda m: _set_item(m.stack[-3], *m.pop(2)),
     ord("u"): _Machine.set_items,
-    ord("q"): lambda m: m.put(m.number("<B")),
-    ord("r"): lambda m: m.put(m.number("<I")),
-    0x94: lambda m: m.put(len(m.memo)),
+    ord("q"): lambda m: m.remember(m.number("<B")),
+    ord("r"): lambda m: m.remember(m.number("<I")),
+    0x94: lambda m: m.remember(len(m.memo)),
     ord("h"): _push(lambda m: m.memo[m.number("<B")]),
     ord("j"): _push(lambda m: m.memo[m.number("<I")]),
-    ord("c"): _push(lambda m: m.named(m.line(), m.line())),
-    0x93: _push(lambda m: m.named(*m.last(2))),
+    ord("c"): _push(lambda m: m.look_up(m.line(), m.line())),
+    0x93: _push(lambda m: m.look_up(*m.pop(2))),
     ord("Q"): _Machine.persistent,
     ord("R"): _Machine.reduce,
     ord("b"): _Machine.build,

@@ -1,38 +1,31 @@
-"""torchvision's classifiers, from the `.pth` files that it publishes.
-
-Or from the `.npz` that `weights/export_torchvision.py` writes where torchvision is installed.
+"""Reads torchvision's classifiers: its `.pth` files, or what `weights/export_torchvision.py` wrote.
 
 torchvision's nets take RGB in 0..1, minus a mean, over a standard deviation; ours take BGR in
-0..255 minus a mean. The first convolution absorbs the difference exactly:
-`kernel[o, c] / (255 * std[c])`, channels reversed, the bias as it is, and `255 * mean` as the
-mean. With any other mean the function would change wherever zero padding is seen.
+0..255 minus a mean. The first convolution absorbs the difference exactly: its kernel becomes
+`kernel[o, c] / (255 * std[c])` with the channels reversed, its bias stays, and the mean becomes
+`255 * mean`. Any other mean would change the result wherever the kernel sees zero padding.
 
-torchvision's pretrained GoogLeNet itself turns what it is given into (pixel - 0.5) / 0.5
-(`transform_input`), so that this is its mean and standard deviation. The file does not say whether
-its net does; all that torchvision publishes do.
+torchvision's pretrained GoogLeNet transforms its input into (pixel - 0.5) / 0.5
+(`transform_input`), so its mean and standard deviation are 0.5. The file does not say whether its
+net does this; all that torchvision publishes do.
 
-Batch normalisation after a convolution is absorbed by it as well, which is exact as long as the
-running averages are used. `VGG16(batch_norm=True)` is for training from scratch: it normalises
-fc6 and fc7 too, which torchvision's net does not.
+A batch normalisation after a convolution is absorbed too, which is exact as long as the running
+averages are used. `VGG16(batch_norm=True)` is for training from scratch: it also normalises fc6
+and fc7, and torchvision's net does not.
 """
 
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from fcn_jax.preprocessing import Preprocessing
-from fcn_jax.weights.foreign.imported import (
-    Imported,
-    check_empty,
-    check_finite,
-    classifier,
-    no_net,
-    read_npz,
-    take,
-)
+from fcn_jax.weights.foreign import imported
+from fcn_jax.weights.foreign.npz import read_npz
 from fcn_jax.weights.foreign.pth import read_pth
 from fcn_jax.weights.foreign.torchvision_nets import NETS
+from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import json_object
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,10 +39,10 @@ SIGNS = {
     "features.41.running_mean": "vgg16_bn",
     "features.28.weight": "vgg16",
 }
-"""An array that a published file of this model has, and none before it in this table."""
+"""The model of each array that its published file has, and the models above it do not."""
 
 
-def read_torchvision(path: Path, net: nn.Module | None = None) -> Imported:
+def read_torchvision(path: AnyPath, net: nn.Module | None = None) -> imported.Imported:
     """Reads one of torchvision's classifiers, a key of `NETS`.
 
     Args:
@@ -59,58 +52,50 @@ def read_torchvision(path: Path, net: nn.Module | None = None) -> Imported:
     Raises:
         ValueError: the file is damaged, of another model, lacks an array or has too many.
     """
-    no_net(net, path)
+    path = Path(path)
+    imported.check_no_net(net, path)
     if path.suffix == ".npz":
         arrays = read_npz(path)
-        about = json_object(str(take(arrays, "metadata", path)))
-        model = str(about.get("model"))
-        source = f"{model} {about.get('weights')}, torchvision {about.get('torchvision')}"
+        metadata = json_object(str(imported.take(arrays, "metadata", path)))
+        model = str(metadata.get("model"))
+        source = f"{model} {metadata.get('weights')}, torchvision {metadata.get('torchvision')}"
     else:
         arrays = read_pth(path)
-        about = {"mean": MEAN, "std": STD}
+        metadata = {"mean": MEAN, "std": STD}
         model = next((model for sign, model in SIGNS.items() if sign in arrays), "another model")
         source = f"{model} of torchvision, {path.name}"
     if model not in NETS:
-        raise ValueError(
-            f"{path} holds {model!r}; expected one of {', '.join(NETS)}. Choose one of these."
-        )
-    trunk, blobs, first, notes = NETS[model](arrays, path)
-    # How many batches the running averages are of.
+        raise ValueError(f"{path} holds {model!r}; expected one of {', '.join(NETS)}. Choose one.")
+    trunk, blobs, notes = NETS[model](arrays, path)
+    # `num_batches_tracked` counts the batches in the running averages; no net needs it.
     left = {name: a for name, a in arrays.items() if not name.endswith("num_batches_tracked")}
-    check_empty(left, path)
-    check_finite(blobs, path)
-    mean, std = (np.asarray(about.get(name), np.float64) for name in ("mean", "std"))
-    if mean.shape != (3,) or std.shape != (3,):
-        raise ValueError(f"{path} says no mean and standard deviation of RGB. Export it again.")
-    if model == "googlenet":
-        mean, std = transformed(mean, std)
-    kernel, bias = blobs[first]
-    blobs[first] = [fold_input(kernel, list(std)), bias]
-    return Imported(
-        net=classifier(trunk, blobs),
+    imported.check_empty(left, path)
+    imported.check_finite(blobs, path)
+    mean, std = _mean_and_std(metadata, model, path)
+    first = next(iter(blobs))
+    blobs[first][0] = fold_input(blobs[first][0], list(std))
+    mean_bgr = tuple(255 * m for m in reversed(mean.tolist()))
+    return imported.Imported(
+        net=imported.classifier(trunk, blobs),
         blobs=blobs,
-        preprocessing=Preprocessing(
-            channels="BGR", mean=tuple(255 * m for m in reversed(mean.tolist()))
-        ),
+        preprocessing=Preprocessing(channels="BGR", mean=mean_bgr),
         source=source,
         notes=notes,
     )
 
 
-def transformed(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation in effect where the net transforms its input.
-
-    Args:
-        mean: of RGB, for pixels in 0..1, that is taken from the image.
-        std: by which it is then divided.
-
-    Returns:
-        Both 0.5, if the above are ImageNet's.
-
-    Source: `_transform_input` in torchvision's googlenet.py, `x * STD / 0.5 + (MEAN - 0.5) / 0.5`.
-    """
-    ratio = std / np.asarray(STD)
-    return mean - (np.asarray(MEAN) - 0.5) * ratio, 0.5 * ratio
+def _mean_and_std(
+    metadata: dict[str, Any], model: str, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the net in effect subtracts from RGB in 0..1, and what it divides by; (3,) each."""
+    mean, std = (np.asarray(metadata.get(name), np.float64) for name in ("mean", "std"))
+    if mean.shape != (3,) or std.shape != (3,):
+        raise ValueError(f"{path} has no mean and std of red, green and blue. Export it again.")
+    if model == "googlenet":  # both become 0.5 if they were ImageNet's
+        # Source: `_transform_input` of googlenet.py, x * STD / 0.5 + (MEAN - 0.5) / 0.5.
+        ratio = std / np.asarray(STD)
+        mean, std = mean - (np.asarray(MEAN) - 0.5) * ratio, 0.5 * ratio
+    return mean, std
 
 
 def fold_input(kernel: np.ndarray, std: list[float]) -> np.ndarray:

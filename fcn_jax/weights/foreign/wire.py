@@ -1,4 +1,4 @@
-"""Protocol buffers' wire format: the fields of a message, as views of its bytes.
+"""Reads the fields of a message in protocol buffers' wire format, as views of its bytes.
 
 Source: protobuf.dev/programming-guides/encoding.
 """
@@ -20,37 +20,37 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
         message: the bytes of one message.
 
     Yields:
-        The field's number with an int for a varint; a memoryview for a string, message or packed
-        array; a float array for numbers of 4 or 8 bytes, where neighbours of one field come as
-        one array, so that unpacked millions take no time.
+        The field's number, and its value: an int for a varint; a memoryview for a string, a
+        message or a packed array; a float array for numbers of 4 or 8 bytes. Consecutive numbers
+        of one field are one array, so that millions of unpacked numbers are read fast.
 
     Raises:
-        ValueError: the bytes are no message, or end within a field.
+        ValueError: the bytes are not a message, or end within a field.
     """
     at = 0
     while at < len(message):
-        begun = at
+        start = at
         tag, at = _varint(message, at)
         number, kind = tag >> 3, tag & 7
         if number == 0:
-            raise ValueError(f"a field without a number at byte {begun}")
+            raise ValueError(f"a field without a number at byte {start}")
         if kind == VARINT:
             value, at = _varint(message, at)
             yield number, value
         elif kind == BYTES:
             length, at = _varint(message, at)
-            if length > len(message) - at:
-                raise ValueError(
-                    f"{length} bytes announced at byte {begun}, {len(message) - at} left"
-                )
+            left = len(message) - at
+            if length > left:
+                raise ValueError(f"{length} bytes announced at byte {start}, {left} left")
             yield number, message[at : at + length]
             at += length
         elif kind in FLOATS:
-            values = _neighbours(message, begun, at - begun, FLOATS[kind])
+            tag_size = at - start
+            values = _consecutive(message, start, tag_size, FLOATS[kind])
             yield number, values
-            at = begun + len(values) * (at - begun + FLOATS[kind].itemsize)
+            at = start + len(values) * (tag_size + FLOATS[kind].itemsize)
         else:
-            raise ValueError(f"a field of unknown kind {kind} at byte {begun}")
+            raise ValueError(f"a field of unknown kind {kind} at byte {start}")
 
 
 def varints(packed: memoryview) -> list[int]:
@@ -63,7 +63,7 @@ def varints(packed: memoryview) -> list[int]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number, seven bits a byte, the lowest first; and where it ends."""
+    """The number at a byte, and where it ends; seven bits per byte, the lowest first."""
     number = 0
     for i in range(10):  # 64 bits
         if at + i >= len(data):
@@ -75,19 +75,19 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError(f"a number of more than 64 bits at byte {at}")
 
 
-def _neighbours(message: memoryview, at: int, tag: int, dtype: np.dtype) -> np.ndarray:
-    """The floats from `at` on that stand in a row, each behind the same tag of `tag` bytes."""
-    record = np.dtype([("tag", np.uint8, tag), ("value", dtype)])
+def _consecutive(message: memoryview, at: int, tag_size: int, dtype: np.dtype) -> np.ndarray:
+    """The floats that follow one another from byte `at`, each after the same tag."""
+    record = np.dtype([("tag", np.uint8, tag_size), ("value", dtype)])
     count = (len(message) - at) // record.itemsize
     if not count:
         raise ValueError(f"the bytes end within the number at byte {at}")
     records = np.frombuffer(message, record, count, at)
-    # Blocks twice as long each time: a row is found in time proportional to its own length.
-    done, block = 1, 64
-    while done < count:
-        same = np.all(records["tag"][done : done + block] == records["tag"][0], axis=-1)
+    # Each block is twice as long as the last: the time is proportional to the numbers found.
+    found, block = 1, 64
+    while found < count:
+        same = np.all(records["tag"][found : found + block] == records["tag"][0], axis=-1)
         if not same.all():
-            done += int(np.argmin(same))
+            found += int(np.argmin(same))
             break
-        done, block = done + len(same), 2 * block
-    return records["value"][:done]
+        found, block = found + len(same), 2 * block
+    return records["value"][:found]

@@ -1,4 +1,4 @@
-"""Shift-and-stitch against the dilated twin, and both against the trunk itself."""
+"""Shift-and-stitch against the rarefied trunk, and both against the trunk itself."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def images_of(h, w, b=1):
     return jnp.asarray(np.random.default_rng(1).normal(size=(b, h, w, 3)), jnp.float32)
 
 
-def test_both_ways_agree_from_the_margin_on_and_to_the_last_cell(close):
+def test_both_methods_agree_from_the_margin_to_the_last_cell(close):
     trunk, images = Uneven(), images_of(72, 59, b=2)
     variables = trunk_variables(trunk)
     stitched, spread = jax.jit(
@@ -115,8 +115,8 @@ def real_trunks():
 
 
 @pytest.mark.parametrize("trunk, at, shape", [*real_trunks()])
-def test_a_real_trunk_on_shifted_images_is_its_rarefied_twin(trunk, at, shape, close):
-    """A few of the shifts, the corners among them; a copy is simply the image cut."""
+def test_a_real_trunk_on_shifted_images_is_the_rarefied_trunk(trunk, at, shape, close):
+    """For a few shifts, corners included; a copy is the image without first rows and columns."""
     images, ring = images_of(*shape), trunk.ring
     if isinstance(trunk, fcn.SqueezeNet) and WEIGHTS.exists():
         variables = {"params": load_weights(WEIGHTS)[0]["params"]["trunk"]}
@@ -124,7 +124,7 @@ def test_a_real_trunk_on_shifted_images_is_its_rarefied_twin(trunk, at, shape, c
     else:
         variables = trunk_variables(trunk, 200)
     spread = jax.jit(lambda v, x: rarefied_map(trunk, v, x, at=at))(variables, images)
-    grid, dense = grid_of(trunk, variables, images, at), np.asarray(spread.values)
+    grid, rarefied_values = grid_of(trunk, variables, images, at), np.asarray(spread.values)
     f, m = int(grid.stride), margin(grid, ring)
     assert f >= 8 and 0 < m < min(spread.shape) - 5
 
@@ -139,11 +139,11 @@ def test_a_real_trunk_on_shifted_images_is_its_rarefied_twin(trunk, at, shape, c
         size = jnp.array([[padded.shape[1] - y, padded.shape[2] - x]])
         own = run(variables, cut, size)
         (rows, columns), values = np.asarray(own.size[0]), np.asarray(own.values)
-        own, twin = values[:, :rows, :columns], dense[:, y::f, x::f]
+        own, other = values[:, :rows, :columns], rarefied_values[:, y::f, x::f]
         top, left = m // f if y else 0, m // f if x else 0
-        assert own.shape == twin.shape
+        assert own.shape == other.shape
         assert top < rows and left < columns
-        close(own[:, top:, left:], twin[:, top:, left:])
+        close(own[:, top:, left:], other[:, top:, left:])
 
 
 def test_a_rarefied_classifier_scores_the_crop_around_every_pixel(close):
@@ -173,7 +173,7 @@ class Ends(nn.Module):
 
 
 @pytest.mark.parametrize("layer, words", [(Doubled(), "Doubled.*moves"), (GlobalMean(), "GlobalM")])
-def test_a_layer_without_a_dense_twin_is_named(layer, words):
+def test_a_layer_that_cannot_be_rarefied_is_named(layer, words):
     image = fcn.FeatureMap(jnp.zeros((1, 9, 9, 3)))
     trunk = Ends(layer)
     variables = random_variables_of(trunk, image, train=False)
