@@ -105,6 +105,14 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
 
+    def get_code(self, fullname: str) -> Any:
+        """For `python -m` with an old name.
+
+        Raises:
+            ImportError: programs have moved to `python -m fcn_jax`.
+        """
+        raise ImportError(f"{fullname} is not a program any more; see `python -m fcn_jax --help`")
+
 
 def install() -> None:
     """Make the old names importable; a second call changes nothing."""

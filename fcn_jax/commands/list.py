@@ -50,11 +50,17 @@ def _number(score: str, text: re.Match | None) -> str:
     return found[1] if found else ""
 
 
-def list(folder: Positional[Path] = Path("experiments"), /) -> None:
+def _experiments() -> Path:
+    """The recipes in the working folder, or else those that were installed with fcn_jax."""
+    installed = Path(__file__).resolve().parents[2] / "experiments"
+    return here if (here := Path("experiments")).is_dir() else installed
+
+
+def list(folder: Positional[Path | None] = None, /) -> None:
     """List the recipes of a folder with the scores that their sources published.
 
     Args:
-        folder: the folder with the recipes.
+        folder: the folder with the recipes. [experiments, or the installed ones]
     """
     from rich.console import Console
     from rich.table import Table
@@ -62,11 +68,9 @@ def list(folder: Positional[Path] = Path("experiments"), /) -> None:
     from fcn_jax.runs.messages import messages
 
     with messages(debug=False):
+        folder = folder or _experiments()
         if not folder.is_dir():
-            raise ValueError(
-                f"{folder}: there is no such folder; name the folder with the recipes, or start"
-                " the command beside experiments/"
-            )
+            raise ValueError(f"{folder}: there is no such folder; name the folder with the recipes")
         title = "published scores in percent, and our own mean IU"
         table = Table(title=title, title_justify="left")
         table.add_column("recipe", no_wrap=True)
