@@ -1,98 +1,44 @@
-"""Damages weight files at random and reads them: expects one clear error and little memory.
+"""Damages files of every kind at random and reads them: expects one clear error and little memory.
 
-    python benchmarks/fuzz_readers.py --files 50000
+    nice python benchmarks/fuzz_readers.py --files 100000
 
-Small valid files of every format are mutated (bits, bytes, lengths, cuts, repetitions, pieces of
-other files); in formats with checksums the content is mutated before its checksum is computed. Each
-reader must give usable arrays or raise a ValueError that names the file.
+The sound files and their readers are in `tests/fuzz_samples.py`: images in all ways to read them,
+labels, `.mat`, lists, weights, run folders and archives. The damage: bits, bytes, lengths, cuts,
+repetitions, pieces of other files. A damaged file must be read, or refused with a ValueError that
+names it. Each batch runs in a process of its own, so a signal is counted like any other failure.
+Files at which a reader fails are kept in `--keep`.
 """
 
 import argparse
 import collections
-import io
+import gc
 import json
 import random
 import resource
-import shutil
+import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import foreign_files  # noqa: E402  # pyright: ignore[reportMissingImports]
+import fuzz_samples  # noqa: E402  # pyright: ignore[reportMissingImports]
+from fuzz_samples import Kind  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from fcn_jax.weights.foreign.caffe import read_exported  # noqa: E402
-from fcn_jax.weights.foreign.caffemodel import read_caffemodel  # noqa: E402
-from fcn_jax.weights.foreign.npz import read_npz  # noqa: E402
-from fcn_jax.weights.foreign.pth import read_pth  # noqa: E402
-from fcn_jax.weights.weights_file import load_weights  # noqa: E402
-
+BATCH = 2_000
+SECONDS = 60  # after which a file counts as one that is never read
 MOST_MEMORY = 64 << 20
-"""Upper bound on the bytes for reading one damaged file of some kilobytes."""
+"""Upper bound on the bytes that Python and numpy allocate for a damaged file of some kilobytes."""
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
-
-
-def samples() -> dict[str, tuple[Callable, str, list[bytes], Callable]]:
-    """By name: the reader, the suffix, valid contents, and a function from content to file."""
-    rng = np.random.default_rng(0)
-    arrays = {"conv1.weight": rng.normal(size=(2, 3, 2, 2)), "conv1.bias": rng.normal(size=2)}
-    arrays = {name: a.astype(np.float32) for name, a in arrays.items()}
-    blobs = {"conv1": list(arrays.values()), "scale_pool4": [np.ones(3)]}
-    nets = [
-        foreign_files.caffemodel(blobs, v1=v1, packed=packed, double=double)
-        for v1 in (True, False)
-        for packed in (True, False)
-        for double in (True, False)
-    ]
-    tensors, storages = foreign_files.state_dict(arrays)
-    checkpoint = {"epoch": 3, "model_state_dict": tensors, "names": ["a", ("b", None)]}
-    pickles = [foreign_files.pickled(value) for value in (tensors, checkpoint)]
-    weights = {"params/trunk/conv1/kernel": np.ones((2, 2), np.float32)}
-    about = {
-        "format": "fcn_jax weights 1",
-        "architecture": "VGG16",
-        "num_classes": 2,
-        "preprocessing": {"channels": "BGR", "mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
-        "source": "x",
-    }
-    own = safetensors.numpy.save(weights, {"fcn_jax": json.dumps(about)})
-    npz = io.BytesIO()
-    np.savez(npz, allow_pickle=False, **{"conv1/w": np.ones((2, 3)), "conv1/b": np.ones(2)})
-    npy = io.BytesIO()
-    np.save(npy, np.ones((2, 3), np.float32))
-
-    def archived(content: bytes) -> bytes:
-        return foreign_files.archive(content, storages)
-
-    def streamed(content: bytes) -> bytes:
-        return foreign_files.stream(content, storages)
-
-    def zipped(content: bytes) -> bytes:
-        made = io.BytesIO()
-        with zipfile.ZipFile(made, "w") as file:
-            file.writestr("conv1/w.npy", content)
-        return made.getvalue()
-
-    return {
-        "caffemodel": (read_caffemodel, ".caffemodel", nets, bytes),
-        "pth archive": (read_pth, ".pth", [archived(p) for p in pickles], bytes),
-        "pickle in an archive": (read_pth, ".pth", pickles, archived),
-        "pth stream": (read_pth, ".pth", [streamed(p) for p in pickles], bytes),
-        "pickle in a stream": (read_pth, ".pth", pickles, streamed),
-        "npz": (read_npz, ".npz", [npz.getvalue()], bytes),
-        "npy in an npz": (read_exported, ".npz", [npy.getvalue()], zipped),
-        "safetensors": (load_weights, ".safetensors", [own], bytes),
-    }
 
 
 def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
@@ -113,7 +59,7 @@ def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
         elif kind == 4:
             data[at:at] = data[at : at + length] * rng.choice((1, 2, 50))
         elif kind == 5:
-            code = rng.choice(("<H", "<I", "<Q", ">I", ">Q"))
+            code = rng.choice(("<H", "<I", "<Q", ">H", ">I", ">Q"))
             mask = (1 << 8 * struct.calcsize(code)) - 1
             number = struct.pack(code, rng.choice(EXTREMES) & mask)
             data[at : at + len(number)] = number
@@ -130,58 +76,124 @@ def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 def use(value: object) -> Iterator[float]:
     """Sums every array that a reader gave, so that all of it is read."""
-    if isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from use(item)
-    elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+    if isinstance(value, np.ndarray):
         with np.errstate(all="ignore"):
-            yield float(value.sum())
+            yield float(value.sum()) if value.dtype.kind in "fiub" else 0.0
+    elif isinstance(value, dict):
+        yield from use(list(value.values()))
+    elif isinstance(value, list | tuple | Iterator):
+        for item in value:
+            yield from use(item)
+    else:
+        yield 0.0
 
 
-def fuzz(files: int, seed: int, folder: Path) -> collections.Counter[str]:
-    """Reads damaged files and counts, for each kind, how many were read and how many refused.
+def damaged(kinds: dict[str, Kind], number: int, seed: int) -> tuple[str, bytes]:
+    """Name of the kind and content of a damaged file; a function of number and seed."""
+    rng = random.Random(f"{seed}/{number}")
+    name = list(kinds)[number % len(kinds)]
+    others = kinds[rng.choice(list(kinds))].contents
+    return name, kinds[name].stored(mutated(rng.choice(kinds[name].contents), others, rng))
 
-    Raises:
-        AssertionError: an error does not name its file, or a file took too much memory.
-        Exception: any error of a reader that is not a ValueError; `folder` holds the file.
-    """
-    rng = random.Random(seed)
-    kinds = samples()
-    everything = [content for _, _, contents, _ in kinds.values() for content in contents]
-    counts: collections.Counter[str] = collections.Counter()
+
+def outcome(kind: Kind, path: Path) -> str:
+    """`read`, `refused`, or what went wrong."""
     tracemalloc.start()
-    for i in range(files):
-        name, (read, suffix, contents, made) = list(kinds.items())[i % len(kinds)]
-        path = folder / f"damaged{suffix}"
-        path.unlink(missing_ok=True)  # the last one may still be memory-mapped
-        path.write_bytes(made(mutated(rng.choice(contents), everything, rng)))
-        tracemalloc.reset_peak()
-        try:
-            list(use(read(path)))
-            counts[f"{name}: read"] += 1
-        except ValueError as error:
-            assert str(path) in str(error), f"{name}: {error!r} does not name its file"
-            counts[f"{name}: refused"] += 1
-        peak = tracemalloc.get_traced_memory()[1]
-        assert peak < MOST_MEMORY, f"{name}: {peak >> 20} MiB for {path.stat().st_size} bytes"
+    try:
+        list(use(kind.read(path)))
+        result = "read"
+    except ValueError as error:
+        result = "refused"
+        if str(path.parent) not in str(error):  # the folder of a run may be named
+            result = f"an error that does not name its file: {error!r}"
+    except Exception as error:
+        result = f"{type(error).__name__}: {error}"
+    used = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return counts
+    return result if used < MOST_MEMORY else f"{used >> 20} MiB of memory"
 
 
-def main() -> None:
+def fuzz(first: int, files: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]:
+    """Reads damaged files in a folder, and gives for each its kind and what came of it.
+
+    While a file is read, `folder/now` holds it.
+    """
+    kinds = fuzz_samples.kinds()
+    (folder / "now").mkdir()
+    for number in range(first, first + files):
+        name, content = damaged(kinds, number, seed)
+        fuzz_samples.empty(folder / "now")
+        path = folder / "now" / kinds[name].name
+        path.write_bytes(content)
+        (folder / "number").write_text(f"{number} {name}")
+        yield name, outcome(kinds[name], path)
+
+
+def run_batch(first: int, files: int, seed: int, folder: Path) -> None:
+    """A child process: prints kind and outcome of each file, and its own memory in KB so far."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    for done in fuzz(first, files, seed, folder):
+        gc.collect(0)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps([*done, memory]), flush=True)
+        signal.alarm(SECONDS)
+
+
+def batches(files: int, seed: int, keep: Path) -> Iterator[tuple[str, str, int]]:
+    """The outcomes of all batches; after a signal, the next one begins behind the file."""
+    first = 0
+    while first < files:
+        count = min(BATCH, files - first)
+        with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:
+            command = [sys.executable, __file__, "--batch", str(first), str(count), folder]
+            child = subprocess.run(
+                [*command, "--seed", str(seed)], stdout=subprocess.PIPE, text=True, check=False
+            )
+            done = [json.loads(line) for line in child.stdout.splitlines()]
+            if child.returncode:
+                number, name = (Path(folder) / "number").read_text().split(" ", 1)
+                assert child.returncode < 0, f"the batch from {first} on failed"
+                done.append([name, f"signal {-child.returncode}", 0])
+                assert int(number) == first + len(done) - 1
+        for number, (name, result, memory) in enumerate(done, first):
+            if result not in ("read", "refused"):
+                keep.mkdir(parents=True, exist_ok=True)
+                kinds = fuzz_samples.kinds()
+                file = keep / f"{number}_{kinds[name].name}"
+                file.write_bytes(damaged(kinds, number, seed)[1])
+                print(f"{file} ({name}): {result}", file=sys.stderr, flush=True)
+                result = "FAILED"
+            yield name, result, memory
+        first += len(done)
+
+
+def main() -> int:
+    """The command line; 1 if a reader failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=50_000)
+    parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=Path("fuzz_failures"))
+    parser.add_argument("--batch", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    start = time.process_time()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz_"))  # kept if a reader fails
-    counts = fuzz(args.files, args.seed, folder)
-    shutil.rmtree(folder)
-    for line, count in sorted(counts.items()):
-        print(f"{count:8d}  {line}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"{args.files} files in {time.process_time() - start:.0f} s, {memory} MiB at most")
+    if args.batch:
+        first, files, folder = args.batch
+        run_batch(int(first), int(files), args.seed, Path(folder))
+        return 0
+    start, most = time.time(), 0
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for name, result, memory in batches(args.files, args.seed, args.keep):
+        counts[name][result] += 1
+        most = max(most, memory)
+    total = sum(counts.values(), collections.Counter())
+    for name, count in [*counts.items(), ("all", total)]:
+        print(f"{name:28}", *(f"{count[r]:7} {r}" for r in ("read", "refused", "FAILED")))
+    print(
+        f"{args.files} files in {time.time() - start:.0f} s, a process had {most >> 10} MiB at most"
+    )
+    return int(total["FAILED"] > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

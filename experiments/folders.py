@@ -4,13 +4,16 @@
 
 DIR holds `images/NAME.jpg` and `labels/NAME.png`, 8-bit palette or gray PNGs whose pixel values are
 the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images (or
-of those in `--train-list`) is held out, unless `--validation-list` names other images. The net is
+of those in `--train-list`) is held out, unless `--validation-list` names other images. Images may
+be of any kind (docs/images.md); `--max-value 4095` says which number is white in images of 12 bits,
+`--bands 4,3,2` which bands are red, green and blue. The net is
 SqueezeNet from ImageNet weights (weights/README.md) with scores at strides 16, 8 and 4; a CPU is
 enough to train it.
 """
 
 from fcn_jax import FCN, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
 from fcn_jax.data import Augment, Folders
+from fcn_jax.data.images import parse_bands
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
@@ -26,11 +29,14 @@ def recipe(
     batch_size: int = 8,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    max_value: int | None = None,
+    bands: str = "",
 ) -> Recipe:
     """The recipe for a set of images; the parameters are the options of the command line.
 
     Raises:
-        ValueError: a list of validation images is given without a list of training images.
+        ValueError: a list of validation images is given without a list of training images; or
+            `max_value` or `bands` mean nothing.
     """
     if validation_list and not train_list:
         raise ValueError(
@@ -41,7 +47,13 @@ def recipe(
 
     def part(split: str | None, held_out: bool | None) -> Folders:
         return Folders(
-            images=images, labels=labels, num_classes=num_classes, split=split, held_out=held_out
+            images=images,
+            labels=labels,
+            num_classes=num_classes,
+            split=split,
+            held_out=held_out,
+            max_value=max_value,
+            bands=parse_bands(bands),
         )
 
     return Recipe(

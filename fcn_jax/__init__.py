@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from fcn_jax import moved
 
 if TYPE_CHECKING:
-    from fcn_jax import data, losses, metrics, optim
+    from fcn_jax import data, losses, metrics, optim, training
     from fcn_jax.devices.compiling import jit
+    from fcn_jax.inference.model import Model
     from fcn_jax.nets.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
     from fcn_jax.nets.fusion import LateFusion
     from fcn_jax.nets.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     )
     from fcn_jax.preprocessing import Preprocessing
     from fcn_jax.runs.experiment import main
+    from fcn_jax.runs.load import load
     from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
+    from fcn_jax.runs.scoring import evaluate
     from fcn_jax.weights import surgery
 
 __all__ = [
@@ -49,17 +52,21 @@ __all__ = [
     "Grid",
     "LateFusion",
     "LearnedUpsampling",
+    "Model",
     "NormalizedUpsampling",
     "Preprocessing",
     "Recipe",
     "SqueezeNet",
     "data",
+    "evaluate",
     "jit",
+    "load",
     "losses",
     "main",
     "metrics",
     "optim",
     "surgery",
+    "training",
 ]
 
 # The module of each name that is not itself a module of this package. A name is imported when it is
@@ -67,6 +74,7 @@ __all__ = [
 # jax and flax.
 _HOMES = {
     "devices.compiling": ("jit",),
+    "inference.model": ("Model",),
     "nets.fcn": ("FCN", "Classifier", "FCN8s", "FCN16s", "FCN32s"),
     "nets.fusion": ("LateFusion",),
     "nets.trunks": ("VGG16", "AlexNet", "GoogLeNet", "SqueezeNet"),
@@ -79,6 +87,8 @@ _HOMES = {
     ),
     "preprocessing": ("Preprocessing",),
     "runs.experiment": ("main",),
+    "runs.load": ("load",),
+    "runs.scoring": ("evaluate",),
     "runs.recipe": ("FromRun", "FromRuns", "FromScratch", "FromWeights", "Recipe"),
     "weights": ("surgery",),
 }

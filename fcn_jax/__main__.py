@@ -37,10 +37,13 @@ def main() -> None:
         print(f"error: {wrong}\n\n{overview()}", file=sys.stderr)
         sys.exit(2)
     else:
+        from fcn_jax.runs.command_line import arguments, interruptible
+
+        interruptible()
         import tyro
 
         module = importlib.import_module(f"fcn_jax.commands.{name}")
-        tyro.cli(getattr(module, name), prog=f"python -m fcn_jax {name}", args=sys.argv[2:])
+        tyro.cli(getattr(module, name), prog=f"python -m fcn_jax {name}", args=arguments()[1:])
 
 
 if __name__ == "__main__":

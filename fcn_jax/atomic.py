@@ -1,7 +1,8 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -10,20 +11,46 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
 
     Args:
         path: the file; missing folders are made.
-        write: writes a temporary file, whose path it gets: in the same folder, with the same
-            suffix. That file is then renamed.
+        write: writes a temporary file, whose path it gets (see `draft`).
 
     Returns:
         The file's path.
     """
     path = Path(path)
+    with draft(path) as part, naming(path, part):
+        write(part)
+    return path
+
+
+@contextlib.contextmanager
+def draft(path: Path | str) -> Iterator[Path]:
+    """A file that gets its name when the context ends, or never if an error ends it.
+
+    Args:
+        path: the file; missing folders are made.
+
+    Yields:
+        A temporary file to write: in the same folder, with the same suffix.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        yield part
+        with naming(path, part):
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return path
+
+
+@contextlib.contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Give errors in writing a file its name: those of a full disk have none, others `part`'s."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(path), None
+        raise

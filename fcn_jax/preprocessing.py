@@ -1,12 +1,20 @@
 """From stored images to a net's input, on the device."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, UInt8, UInt16
+
+
+def _can_scale(mean: Iterable[Any], std: Iterable[Any]) -> bool:
+    """Whether all are finite numbers, and no divisor is 0 or negative."""
+    finite = all(isinstance(v, numbers.Real) and math.isfinite(v) for v in (*mean, *std))
+    return finite and all(divisor > 0 for divisor in std)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,10 +35,11 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self):
-        if self.channels not in ("RGB", "BGR", "HHA") or len(self.mean) != 3 or len(self.std) != 3:
+        known = self.channels in ("RGB", "BGR", "HHA") and len(self.mean) == len(self.std) == 3
+        if not known or not _can_scale(self.mean, self.std):
             raise ValueError(
-                "preprocessing needs channels 'RGB', 'BGR' or 'HHA', and a mean and a standard "
-                f"deviation of each; found {self}. Correct it where it is made."
+                "preprocessing needs channels 'RGB', 'BGR' or 'HHA', and for each of them a finite "
+                f"mean and a standard deviation above 0; found {self}. Correct it where it is made."
             )
 
     def __call__(
@@ -57,6 +66,13 @@ class LogDepth:
 
     mean: float = 7.844
     std: float = 1.0
+
+    def __post_init__(self):
+        if not _can_scale([self.mean], [self.std]):
+            raise ValueError(
+                f"preprocessing of depth needs a finite mean and a divisor above 0; found {self}. "
+                "Correct it where it is made."
+            )
 
     def __call__(
         self, images: UInt16[Array, "b h w 1"], sizes: Any = None
@@ -101,9 +117,10 @@ AnyPreprocessing = Preprocessing | LogDepth | ByInput
 
 def from_description(described: Mapping[str, Any]) -> AnyPreprocessing:
     """The preprocessing from its description in a run's `recipe.json`."""
-    if described["class"] == "ByInput":
+    name = described["class"].rpartition(".")[2]  # with its module since version 0.2
+    if name == "ByInput":
         return ByInput({k: from_description(v) for k, v in described["inputs"].items()})
-    if described["class"] == "LogDepth":
+    if name == "LogDepth":
         return LogDepth(mean=described["mean"], std=described["std"])
     mean, std = tuple(described["mean"]), tuple(described["std"])
     return Preprocessing(channels=described["channels"], mean=mean, std=std)

@@ -14,11 +14,12 @@ FLOORS = {
     1: {
         "arithmetic": set(),
         "atomic": set(),
+        "damage": set(),
         "labels": set(),
         "moved": set(),
         "devices": set(),
         "nn": {"labels"},
-        "data": {"atomic", "labels"},
+        "data": {"atomic", "damage", "labels"},
         "metrics": {"labels"},
         "optim": {"labels"},
         "preprocessing": {"labels"},
@@ -27,13 +28,14 @@ FLOORS = {
         "losses": {"nn", "labels"},
         "nets": {"nn"},
         "report": {"metrics", "atomic", "labels"},
-        "prepare": {"data", "atomic", "labels"},
+        "prepare": {"data", "atomic", "damage", "labels"},
     },
     3: {
-        "weights": {"nets", "nn", "preprocessing", "atomic"},
-        "training": {"nets", "nn", "devices", "losses", "metrics", "optim", "atomic"},
+        "weights": {"nets", "nn", "preprocessing", "atomic", "damage"},
+        "training": {"nets", "nn", "devices", "losses", "metrics", "optim", "atomic", "damage"},
         "inference": {
-            *("nets", "nn", "devices", "data", "metrics", "report", "atomic", "labels"),
+            *("nets", "nn", "devices", "data", "metrics", "report"),
+            *("atomic", "damage", "labels"),
         },
     },
 }
@@ -41,7 +43,7 @@ BELOW = {room for floor in FLOORS.values() for room in floor}
 FLOORS |= {
     4: {"runs": BELOW, "": BELOW | {"runs"}},
     5: {"planning": {"runs", "training", "devices", "nets", "nn", "preprocessing"}},
-    6: {"commands": BELOW | {"", "runs", "planning"}, "__main__": set()},
+    6: {"commands": BELOW | {"", "runs", "planning"}, "__main__": {"runs"}},
 }
 MAY_IMPORT = {room: others for floor in FLOORS.values() for room, others in floor.items()}
 EVERY_ROOM = {"arithmetic"}

@@ -1,4 +1,4 @@
-"""What the image does not decide is not computed: the same function and gradient, less work."""
+"""What does not depend on the image is computed once: same function and gradient, less work."""
 
 import flax.linen as nn
 import jax

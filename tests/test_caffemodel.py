@@ -135,8 +135,8 @@ def test_damaged_files(tmp_path):
     huge = v(100 << 3 | 2) + v(1 << 32) + b"x" * 90
     for content, message in (
         (b"", "empty file"),
-        (b"hello, I am a text\n", "not a complete .caffemodel"),
-        (b"layer { name: 'conv1_1' }", "not a complete .caffemodel"),
+        (b"hello, I am a text\n", "cannot be read as a .caffemodel"),
+        (b"layer { name: 'conv1_1' }", "cannot be read as a .caffemodel"),
         (huge, "4294967296 bytes announced at byte 0, 90 left"),
         (f(100, layer + f(7, f(7, f(1, v(1 << 62))) + f(5, four))), "blob 0 of layer 'a': 1 axes"),
         (f(100, layer + f(7, shape + f(5, four))), "2 axes .2, 3., and 4 numbers"),

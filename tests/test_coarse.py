@@ -49,7 +49,7 @@ def of_layer(layer, factor, kernel, start, pixels, ragged):
     variables = jax.tree.map(lambda p: p + RNG.normal(0, 0.1, p.shape), variables)
     labels = RNG.integers(0, 5, (2, *pixels))
     labels[RNG.random(labels.shape) < 0.2] = 255
-    scores: Any = net.apply(variables, x, start, pixels, sizes, method="later")
+    scores: Any = net.apply(variables, x, start, pixels, sizes, method="without_upsampling")
     return net, variables, x, scores, jnp.asarray(labels)
 
 

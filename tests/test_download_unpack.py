@@ -91,7 +91,7 @@ def long_header(size, kind):
 def test_a_bomb_stops_before_it_is_unpacked(tmp_path, bomb):
     (tmp_path / "archive").write_bytes(gzip.compress(bomb))
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="more than (the )?expected|cannot be unpacked"):
+    with pytest.raises(DataError, match="more than (the )?expected|cannot be read as"):
         unpack(tmp_path / "archive", tmp_path / "out", at_most=1000, members=10)
     assert sum(map(len, tree(tmp_path / "out").values())) == 0
 
@@ -123,5 +123,5 @@ ZIP = zip_of(("b", bytes(1000)))
 def test_damaged_archives_are_refused(tmp_path, damaged):
     (tmp_path / "archive").write_bytes(damaged)
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="cannot be unpacked|is encrypted"):
+    with pytest.raises(DataError, match="cannot be read as|is encrypted"):
         unpack(tmp_path / "archive", tmp_path / "out", at_most=10**6, members=10)

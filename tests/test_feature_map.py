@@ -87,7 +87,7 @@ def test_pool_size_covers_the_map_with_windows_that_start_inside(n, kernel, stri
 
 
 def blank(shape, grid, name, size=None):
-    return FeatureMap(jnp.zeros((1, *shape, 1)), size, grid, 0, name)
+    return FeatureMap(jnp.zeros((1, *shape, 1)), size, grid=grid, name=name)
 
 
 def test_overlap_names_both_layers():
@@ -110,6 +110,21 @@ def test_overlap_is_the_cells_at_the_same_pixels(index, m, n):
     assert shared.shape == (len(both), len(both))
     columns = [i for i in range(m - 1) if index <= i < index + n]
     np.testing.assert_array_equal(shared.size, [[len(both), len(columns)]])
+
+
+def test_overlap_of_several_maps():
+    """Each shares cells with its neighbours; cells 2 and 3 of `a` belong to all three."""
+    a = blank((4, 6), Grid(field=Fraction(5)), "a", jnp.array([[4, 6]]))
+    b = blank((6, 9), Grid(offset=Fraction(-2), field=Fraction(7)), "b", jnp.array([[5, 9]]))
+    c = blank((9, 2), Grid(offset=Fraction(2), field=Fraction(3)), "c", jnp.array([[9, 2]]))
+    shared = overlap(a, b, c)
+    assert (shared.starts, shared.shape) == ((2, 4, 0), (2, 2))
+    assert shared.grid == Grid(offset=Fraction(2), field=Fraction(7))
+    np.testing.assert_array_equal(shared.size, [[1, 2]])
+    assert overlap(a, b, c.replace(size=None)).size is None
+    beyond = blank((4, 4), Grid(offset=Fraction(6)), "beyond")
+    with pytest.raises(ValueError, match="a .* c .* beyond .*no cell in common.*0, 2, 6 of a"):
+        overlap(a, c, beyond)
 
 
 def test_alexnet_s_63_where_64_falls_between_the_cells():

@@ -1,6 +1,7 @@
 import functools
 from fractions import Fraction
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from naive import compiled, draw
 
 import fcn_jax as fcn
+from fcn_jax.nets.explain import explain
 from fcn_jax.nn.feature_map import FeatureMap, Grid
 from fcn_jax.nn.layers import (
     AveragePool,
@@ -181,8 +183,91 @@ def test_scale_and_concat():
     both = concat([x, wide])
     np.testing.assert_array_equal(both.values, np.concatenate([x.values, x.values], -1))
     assert both.grid.field == 3
-    with pytest.raises(ValueError, match="pool4.*shifted.*different grids"):
-        concat([x, x.replace(grid=Grid(offset=Fraction(1)), name="shifted")])
+    with pytest.raises(ValueError, match="pool4.*shifted.*between two cells"):
+        concat([x, x.replace(grid=Grid(offset=Fraction(1, 2)), name="shifted")])
+    with pytest.raises(ValueError, match="pool4.*coarse.*strides are 1 and 2"):
+        concat([x, x.replace(grid=Grid(stride=Fraction(2)), name="coarse")])
+
+
+def test_concat_takes_the_cells_that_all_maps_have():
+    """As `Sum`, and for any number of maps; the images' own sizes are cut as the canvases are."""
+    sizes = (4, 6), (5, 8), (4, 3)
+    shapes, offsets = ((4, 6), (6, 9), (4, 4)), (0, -2, 1)
+    maps = [
+        FeatureMap(
+            draw(1, *shape, 2, seed=i),
+            jnp.asarray([size]),
+            grid=Grid(offset=Fraction(offset), field=Fraction(2 * i + 3)),
+            name=f"map{i}",
+        ).masked()
+        for i, (shape, size, offset) in enumerate(zip(shapes, sizes, offsets, strict=True))
+    ]
+    found = concat(maps)
+    starts = (1, 3, 0)  # image pixel 1
+    cut = [m.values[:, o : o + 3, o : o + 4] for m, o in zip(maps, starts, strict=True)]
+    np.testing.assert_array_equal(found.size, [[2, 3]])
+    expected = np.zeros((1, 3, 4, 6))
+    expected[:, :2, :3] = np.concatenate(cut, -1)[:, :2, :3]
+    np.testing.assert_array_equal(found.values, expected)
+    assert (found.grid, found.name) == (Grid(offset=Fraction(1), field=Fraction(7)), "map0")
+    for one, other in ((maps[0], maps[1]), (maps[2], maps[0])):
+        pair, total = concat([one, other]), Sum().apply({}, one, other)
+        np.testing.assert_array_equal(pair.values[..., :2] + pair.values[..., 2:], total.values)
+        np.testing.assert_array_equal(pair.size, total.size)
+        assert pair.grid == total.grid
+
+
+class Branches(nn.Module):
+    """A trunk whose branches lie on one grid and differ in length: by rounding, and by padding."""
+
+    wide: bool
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        branches = [Conv(2, 3, stride=2, name="half")(x), MaxPool(3, 2, name="pool")(x)]
+        if self.wide:
+            branches.append(Conv(3, 5, stride=2, padding=3, name="wide")(x))
+        return {"all": concat(branches)}
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("canvas", [(7, 9), (8, 11)])
+def test_concat_does_the_same_on_a_canvas_as_alone(canvas, wide):
+    """Pools round up and convolutions down: on 7x9 cells both are equal, but not on 6x9."""
+    net, sizes = Branches(wide), [canvas, (6, 9), (7, 4)]
+    values = draw(3, *canvas, 2)
+    x = FeatureMap(values, jnp.array(sizes, jnp.int32)).masked()
+    variables = net.init(jax.random.key(0), x, train=False)
+    variables = jax.tree.map(lambda leaf: draw(*leaf.shape, seed=leaf.size), variables)
+    apply = jax.jit(lambda variables, x: net.apply(variables, x, train=False)["all"])
+    y = apply(variables, x)
+    for b, (h, w) in enumerate(sizes):
+        alone = apply(variables, FeatureMap(values[b : b + 1, :h, :w]))
+        np.testing.assert_array_equal(y.size[b], alone.shape)
+        rows, columns = alone.shape
+        np.testing.assert_allclose(y.values[b, :rows, :columns], alone.values[0], atol=1e-5)
+        outside = np.array(y.values[b])
+        outside[:rows, :columns] = 0
+        assert not outside.any()
+        assert alone.grid == y.grid
+
+
+def test_explain_shows_where_concat_crops():
+    rows = explain(fcn.FCN(Branches(wide=True), 2), 7, 9)
+    assert [(row.name, row.crop) for row in rows if row.crop is not None][0] == ("widec", 1)
+
+
+def test_maps_of_one_name_can_be_added():
+    """A stem and a residual block may both end in a layer `bn`."""
+
+    class Residual(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Sum(name="sum")(BatchNorm(name="bn")(x, train=False), x.replace(name="bn"))
+
+    x = FeatureMap(draw(1, 4, 5, 2), name="bn")
+    y, _ = Residual().init_with_output(jax.random.key(0), x)
+    np.testing.assert_allclose(y.values, 2 * x.values, rtol=1e-4)
 
 
 def test_the_receptive_field_is_what_the_grid_says(random_variables):

@@ -89,7 +89,10 @@ def test_only_a_module_s_own_name_is_left_out():
         name: str
         root: str
 
-    assert describe(Named("a", "here")) == {"class": "Named", "name": "a"}
+    assert describe(Named("a", "here")) == {
+        "class": f"{Named.__module__}.{Named.__qualname__}",
+        "name": "a",
+    }
     assert "name" not in describe(recipe_of("voc_fcn8s").model.clone(name="net"))
 
 

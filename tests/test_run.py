@@ -107,7 +107,7 @@ def test_evaluating_gives_the_scores_of_training_for_any_batch_size(finished, ca
         key=lambda line: line["mean_iu"],
     )
     for batch_size in (None, 3):
-        evaluate(finished, batch_size=batch_size)
+        evaluate(finished, batch_size=batch_size, recipe=str(TINY))
         out = capsys.readouterr().out
         assert f"mean IU {100 * best['mean_iu']:.1f}," in out
         assert f"pixel accuracy {100 * best['pixel_accuracy']:.1f}," in out
@@ -118,7 +118,7 @@ def test_predicting_names_what_it_cannot_read_and_does_the_rest(finished, tmp_pa
     Image.fromarray(np.zeros((17, 33, 3), np.uint8)).save(good)
     bad.write_bytes(b"no image")
     with pytest.raises(SystemExit) as stop:
-        predict(finished, (bad, good), out=tmp_path / "out")
+        predict(finished, (bad, good), out=tmp_path / "out", recipe=str(TINY))
     assert stop.value.code == 1
     assert "bad.jpg" in capsys.readouterr().err
     with Image.open(tmp_path / "out" / "good.png") as label:

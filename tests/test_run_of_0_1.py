@@ -10,6 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ def test_it_resumes_and_ends_as_it_would_have(folder):
 def test_its_variables_fit_the_net_of_today(folder):
     recipe = load_recipe(RunFolder(folder).described())
     variables, preprocessing = run_variables(folder)
+    variables = jax.tree.map(jnp.asarray, variables)
     scores = recipe.model.apply(variables, jnp.zeros((1, 40, 50, 3)))
     assert scores.shape == (1, 40, 50, 7) and np.abs(scores).max() > 0
     assert preprocessing.channels == "BGR"

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fcn_jax as fcn
-from fcn_jax.inference import tiling
 from fcn_jax.inference.predictor import Predictor
 from fcn_jax.inference.tile_spans import NetGeometry, net_geometry, tile_spans
 from fcn_jax.inference.tiling import TiledPredictor
@@ -197,9 +196,6 @@ def test_what_cannot_be_tiled_is_refused(random_variables):
         refused(SMALL["ring"], 63)
     with pytest.raises(ValueError, match="Plain: expected a net .* found no feature maps"):
         refused(Plain())
-    heads = small_net(num_classes={"a": 2, "b": 3})
-    with pytest.raises(ValueError, match="one array of scores, found several .a, b."):
-        refused(heads)
     with pytest.raises(ValueError, match="Classifier: expected a net whose last feature map"):
         refused(fcn.Classifier(Small()))
     net = SMALL["ring"]
@@ -207,32 +203,12 @@ def test_what_cannot_be_tiled_is_refused(random_variables):
     with pytest.raises(ValueError, match="uint8.*found"):
         predict(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"uint8 array \(h, w, 3\).* found uint8 \(4, 4\)"):
-        predict._predict_array(
-            np.zeros((4, 4), np.uint8), predict
-        )  # `predict` is type-checked here
-
-
-def test_auto_takes_half_of_the_free_memory(random_variables, monkeypatch):
-    net = SMALL["ring"]
-    variables = random_variables(net)
-    assert tiling.free_memory() > 1e6
-    needed = tiling.tile_memory(net, variables, plain, 128)
-    assert needed > 128 * 128 * (3 + 1 + 4 * CLASSES)
-    assert 3 < tiling.tile_memory(net, variables, plain, 256) / needed < 5
-    monkeypatch.setattr(tiling, "tile_memory", lambda net, v, preprocess, tile: 10 * tile**2)
-
-    def tile(megabytes):
-        monkeypatch.setattr(tiling, "free_memory", lambda: megabytes * 1e6)
-        return TiledPredictor(net, variables, plain, tile="auto").tile
-
-    assert tile(80) == 1984  # 2000 ** 2 pixels of 10 bytes are half of it
-    assert tile(1e6) == 4096 and tile(0.4) == 128
-    with pytest.raises(ValueError, match="at least 64 pixels .* found 0 MB"):
-        tile(0.05)
+        # `predict` itself is type-checked here
+        predict._predict_array(np.zeros((4, 4), np.uint8), scores=False)
 
 
 def test_a_file_has_the_labels_of_the_image(tmp_path, random_variables, monkeypatch):
-    monkeypatch.setattr("fcn_jax.inference.large_files.decoding.STRIP_BYTES", 5000)
+    monkeypatch.setattr("fcn_jax.inference.large_files.strips.STRIP_BYTES", 5000)
     net = SMALL["ring"]
     variables = random_variables(net)
     predict = TiledPredictor(net, variables, plain, tile=128)

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from naive import compiled, draw, scatter_add
 
+from fcn_jax.nn.coarse_scores import CoarseScores
 from fcn_jax.nn.feature_map import FeatureMap, Grid
 from fcn_jax.nn.upsampling import (
     BilinearUpsampling,
@@ -45,6 +47,27 @@ def test_every_upsampling_starts_bilinear(factor, kernel):
         y, _ = jax.jit(layer.init_with_output)(jax.random.key(0), x)
         np.testing.assert_allclose(y.values, bilinear.values, atol=1e-5)
         assert y.grid == bilinear.grid
+
+
+class Softened(BilinearUpsampling):
+    """A layer of a user's, with a field of its own."""
+
+    share_of_zero: float = 0.0
+
+    def enlarge(self, values, weights, rows, columns):
+        return super().enlarge(values, weights, rows, columns) * (1 - self.share_of_zero)
+
+
+def test_a_layer_keeps_its_own_fields():
+    x, plain = FeatureMap(draw(1, 3, 4, 2)), BilinearUpsampling(2, 4)
+    layer = Softened(2, 4, share_of_zero=0.75, name="upscore")
+    expected = compiled(plain)({}, x).values / 4
+    np.testing.assert_allclose(compiled(layer)({}, x).values, expected, rtol=1e-6)
+    coarse: Any = layer.apply({}, x, 1, (5, 6), None, method="without_upsampling")
+    np.testing.assert_allclose(coarse.dense(), expected[:, 1:6, 1:7], rtol=1e-6)
+    other: Any = Softened(2, 4).apply({}, x, 1, (5, 6), None, method="without_upsampling")
+    with pytest.raises(ValueError, match="upsamplings differ"):
+        CoarseScores.mean([coarse, other])
 
 
 def test_upsampling_alone_is_abstract():

@@ -3,6 +3,12 @@
 It has dropout, batch norm, augmentation, images of different sizes, accumulation and a schedule.
 """
 
+# ruff: noqa: E402
+from fcn_jax.runs.command_line import interruptible
+
+if __name__ == "__main__":
+    interruptible()  # from here on, Ctrl-C ends it without a traceback
+
 import flax.linen as nn
 
 from fcn_jax import FCN, FeatureMap, FromScratch, NormalizedUpsampling, Preprocessing, Recipe, main

@@ -24,13 +24,15 @@ def command(main: Callable[..., None], options: type | None = None) -> None:
     """
     import tyro
 
+    from fcn_jax.runs.command_line import arguments, interruptible
     from fcn_jax.runs.messages import messages
 
+    interruptible()
     with messages(False):
         if options is None:
-            tyro.cli(main)
+            tyro.cli(main, args=arguments())
         else:
-            main(tyro.cli(options))
+            main(tyro.cli(options, args=arguments()))
 
 
 @dataclasses.dataclass(frozen=True)

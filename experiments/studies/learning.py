@@ -21,7 +21,7 @@ from fcn_jax.data.source import Source
 from fcn_jax.metrics import Scores
 from fcn_jax.runs.data_sets import training_batches
 from fcn_jax.runs.recipe import Recipe
-from fcn_jax.runs.scoring import evaluate_on
+from fcn_jax.runs.scoring import evaluate
 from fcn_jax.runs.start import starting_point
 from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
@@ -181,4 +181,12 @@ class _Learner:
 
     def _scores_on(self, source: Source) -> Any:
         recipe = dataclasses.replace(self.recipe, batch_size=4)  # so all variants share a program
-        return evaluate_on(recipe, source, self._state.variables, self._preprocessing, threads=0)
+        return evaluate(
+            recipe.model,
+            self._state.variables,
+            self._preprocessing,
+            source,
+            batch_size=recipe.batch_size,
+            absent=recipe.absent,
+            threads=0,
+        )

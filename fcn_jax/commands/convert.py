@@ -34,11 +34,20 @@ def convert(
     from fcn_jax.weights.foreign.convert import convert
 
     with messages(debug=False):
-        model = recipe_named(net).model if net else None
+        recipe = recipe_named(net) if net else None
         preprocessing = recipe_preprocessing(net) if net else None
         check_target(source, target)
         if mean:
             if not all(0 <= value <= 255 for value in mean):
                 raise ValueError(f"--mean: expected three numbers in 0..255, found {mean}")
             preprocessing = Preprocessing(channels="BGR", mean=mean)
-        print(convert(kind, source, target, model, preprocessing))
+        print(
+            convert(
+                kind,
+                source,
+                target,
+                recipe and recipe.model,
+                preprocessing,
+                recipe.train_set.class_names if recipe else (),
+            )
+        )

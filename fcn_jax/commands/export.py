@@ -7,18 +7,25 @@ from tyro.conf import Positional
 from fcn_jax.commands.options import check_target
 
 
-def export(source: Positional[Path], target: Positional[Path], /, step: int | None = None) -> None:
+def export(
+    source: Positional[Path],
+    target: Positional[Path],
+    /,
+    step: int | None = None,
+    recipe: str | None = None,
+) -> None:
     """Write our parameters under Caffe's names, as arrays or for PyTorch.
 
     Args:
         source: a run's folder, or a weights file of ours (.safetensors).
         target: the file to write: OUT.npz (LAYER/w, LAYER/b) or OUT.safetensors (a state dict).
         step: a checkpoint of the run; the best one by default.
+        recipe: module or file of the run's recipe, which is imported; needed only if its net is not
+            part of fcn_jax.
     """
-    from fcn_jax.runs.lookup import load_recipe
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.start import read_variables, run_variables
-    from fcn_jax.training.run_folder import RunFolder
+    from fcn_jax.runs.stored import StoredRun
     from fcn_jax.weights.foreign.export import export
 
     with messages(debug=False):
@@ -29,6 +36,6 @@ def export(source: Positional[Path], target: Positional[Path], /, step: int | No
                 raise ValueError(f"--step {step}: {source} has no steps; leave the option out")
             variables, preprocessing = read_variables(source)
         else:
-            net = load_recipe(RunFolder(source).described()).model
+            net = StoredRun(source, recipe=recipe).model
             variables, preprocessing = run_variables(source, step)
         print(export(variables, target, preprocessing=preprocessing, net=net))

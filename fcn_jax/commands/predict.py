@@ -1,11 +1,11 @@
 """`python -m fcn_jax predict`."""
 
-import functools
+import dataclasses
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction, arg
 
 from fcn_jax.commands.progress import bar
 
@@ -16,61 +16,106 @@ def predict(
     /,
     out: Path = Path("predictions"),
     step: int | None = None,
+    recipe: str | None = None,
+    inputs: Annotated[UseAppendAction[tuple[str, ...]], arg(name="input")] = (),
+    probabilities: bool = False,
     tile: int | Literal["auto"] | None = None,
+    max_value: int | None = None,
+    bands: str | None = None,
 ) -> None:
     """Label images of any size: an index PNG in palette colours and an overlay for each.
 
     Args:
         run: the run's folder.
-        images: images, or folders of them.
+        images: images, or folders of them; of a net with several inputs, the first.
         out: folder for the results.
         step: a checkpoint; the best one by default.
-        tile: label images larger than memory in tiles of that many pixels to a side, or auto, as
-            large as memory allows; the labels are the same, and no overlays are written.
+        recipe: module or file of the run's recipe, which is imported; needed only if its net is not
+            part of fcn_jax.
+        inputs: another input, NAME=FOLDER, whose files have the names of the images; give it once
+            for each. Depth is a 16-bit gray PNG of millimetres.
+        probabilities: write the probability of every class too, NAME_probabilities.npy: float32
+            (rows, columns, classes).
+        tile: label every image in tiles of that many pixels to a side, or auto, as large as memory
+            allows; the labels are the same. By default, only images that memory does not hold.
+        max_value: the number that is white in images of 16 bits; by default as in the run.
+        bands: which bands of an image are red, green and blue, such as 4,3,2; as in the run.
     """
+    from fcn_jax.data.errors import legible
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.inference.folder import predict_files, predict_large_files
-    from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.anysize import AnySize
+    from fcn_jax.inference.folder import predict_files
     from fcn_jax.inference.prepack import prepack
-    from fcn_jax.inference.tiling import TiledPredictor
-    from fcn_jax.report.palette import class_palette
-    from fcn_jax.runs.lookup import load_recipe
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.start import run_variables
-    from fcn_jax.training.run_folder import RunFolder
+    from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
         use_compile_cache()
-        recipe = load_recipe(RunFolder(run).described())
+        stored = StoredRun(run, recipe=recipe)
         if not images:
             raise ValueError("name at least one image, or a folder of images")
-        if inputs := dict(getattr(recipe.model, "inputs", ())):
-            raise ValueError(
-                f"{run} takes several inputs ({', '.join(inputs)}), and this command reads one"
-                " image each; use fcn_jax.inference.predictor.Predictor"
-            )
-        palette = class_palette(recipe.train_set.num_classes)
         variables, preprocessing = run_variables(run, step)
         if tile is not None or len(images) > 10 or any(path.is_dir() for path in images):
-            variables = prepack(recipe.model, variables)
-        first = recipe.train_set.class_names[0]  # SIFT Flow's is a class like any other
-        if tile is None:
-            with bar("images") as progress:
-                written, failures = predict_files(
-                    Predictor(recipe.model, variables, preprocessing),
-                    images,
-                    out,
-                    palette=palette,
-                    background=first not in ("background", "class 0"),
-                    progress=progress,
-                )
-        else:
-            tiled = TiledPredictor(recipe.model, variables, preprocessing, tile=tile)
-            with bar("rows of an image") as progress:
-                predict_file = functools.partial(tiled.predict_file, progress=progress)
-                written, failures = predict_large_files(predict_file, images, out, palette=palette)
+            variables = prepack(stored.model, variables)
+        palette, background = colours(stored.class_names)
+        with bar("images") as progress:
+            written, failures = predict_files(
+                AnySize(stored.model, variables, preprocessing, tile=tile, say=say),
+                images,
+                out,
+                inputs=parse_inputs(inputs),
+                palette=palette,
+                background=background,
+                probabilities=probabilities,
+                options=image_options(stored.train_set, max_value, bands),
+                progress=progress,
+                say=say,
+            )
         for failure in failures:
-            print(f"error: {failure.path}: {failure.reason}", file=sys.stderr)
+            print(f"error: {legible(failure.path)}: {failure.reason}", file=sys.stderr)
         if written:
             print(f"labels written: {len(written)}, in {out}")
         sys.exit(1 if failures else 0)
+
+
+def colours(class_names: Any) -> tuple[Any, Any]:
+    """The palette, and whether label 0 is a class like any other, as SIFT Flow's; by output."""
+    from fcn_jax.data.named import as_plain, zip_named
+    from fcn_jax.report.palette import class_palette
+
+    outputs = dict(zip_named(class_names))
+    palettes = {name: class_palette(len(names)) for name, names in outputs.items()}
+    like_others = {n: names[0] not in ("background", "class 0") for n, names in outputs.items()}
+    return as_plain(palettes), as_plain(like_others)
+
+
+def image_options(source: Any, max_value: int | None, bands: str | None) -> Any:
+    """What image files do not say of their pixels: as in a data set, unless given."""
+    from fcn_jax.data.images import AS_STORED, parse_bands
+
+    options = getattr(source, "image_options", AS_STORED)
+    if max_value is not None:
+        options = dataclasses.replace(options, max_value=max_value)
+    return options if bands is None else dataclasses.replace(options, bands=parse_bands(bands))
+
+
+def say(line: str) -> None:
+    """Prints a line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def parse_inputs(given: tuple[str, ...]) -> dict[str, Path]:
+    """Folders by input from `NAME=FOLDER`.
+
+    Raises:
+        ValueError: a text is something else, or a name occurs twice.
+    """
+    parsed: dict[str, Path] = {}
+    for text in given:
+        name, _, folder = text.partition("=")
+        if not (name and folder) or name in parsed:
+            expected = "each input once" if name in parsed else "NAME=FOLDER, such as depth=DIR"
+            raise ValueError(f"--input: expected {expected}, found {text!r}")
+        parsed[name] = Path(folder).expanduser()
+    return parsed

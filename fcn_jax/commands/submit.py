@@ -17,6 +17,7 @@ def submit(
     year: Literal[2011, 2012] = 2012,
     split: str = "test",
     step: int | None = None,
+    recipe: str | None = None,
 ) -> None:
     """Write the folder and archive that PASCAL VOC's evaluation server takes.
 
@@ -27,30 +28,37 @@ def submit(
         year: year of the challenge.
         split: list of images in ImageSets/Segmentation.
         step: a checkpoint; the best one by default.
+        recipe: module or file of the run's recipe, which is imported; needed only if its net is not
+            part of fcn_jax.
     """
-    from fcn_jax.data.readers import image_size, read_image, read_list
+    from fcn_jax.data.lists import read_list
+    from fcn_jax.data.readers import image_size, read_image
     from fcn_jax.data.voc import VOC
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.inference.predictor import Predictor
+    from fcn_jax.inference.anysize import AnySize
+    from fcn_jax.inference.predictor import net_inputs
     from fcn_jax.inference.prepack import prepack
     from fcn_jax.inference.submission import pack_submission, write_submission
-    from fcn_jax.runs.lookup import load_recipe
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.start import run_variables
-    from fcn_jax.training.run_folder import RunFolder
+    from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
         use_compile_cache()
-        recipe = load_recipe(RunFolder(run).described())
+        stored = StoredRun(run, recipe=recipe)
         source = VOC(year=year, split="val").at(data)  # for its folder; the test set has no labels
-        if recipe.train_set.class_names != source.class_names:
+        if inputs := net_inputs(stored.model):
             raise ValueError(
-                f"{run} learned {recipe.train_set.num_classes} classes that are not VOC's"
+                f"{run} takes {', '.join(inputs)}; VOC's test set has colour images only"
+            )
+        if stored.train_set.class_names != source.class_names:
+            raise ValueError(
+                f"{run} learned {stored.train_set.num_classes} classes that are not VOC's"
                 f" {source.num_classes}; the server would misread its labels. Use a run on VOC."
             )
         names = read_list(source.folder / "ImageSets" / "Segmentation" / f"{split}.txt")
         variables, preprocessing = run_variables(run, step)
-        predictor = Predictor(recipe.model, prepack(recipe.model, variables), preprocessing)
+        predictor = AnySize(stored.model, prepack(stored.model, variables), preprocessing)
         predictor.prepare(image_size(source.image_path(name)) for name in names)
 
         def images(progress: Callable[[int, int], None]) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,7 @@ class Batches:
     _: dataclasses.KW_ONLY
     batch_size: int
     seed: int
-    with_replacement: bool
+    with_replacement: bool = False
     canvases: Canvases | None = None
     augment: Augment | None = None
     part: tuple[int, int] = (0, 1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
+from fcn_jax.data.errors import DataError, few
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.named import as_plain, zip_named
-from fcn_jax.data.readers import DataError, few, image_size
+from fcn_jax.data.readers import read_header
 from fcn_jax.data.source import FileSource, Source, check_same_size
 from fcn_jax.labels import IGNORE
 
@@ -29,12 +34,18 @@ class Checked(NamedTuple):
       unlabelled: Names of the examples whose label (all of their labels) is 255 (ignored)
         everywhere: nothing is learned from them, which is worth a warning.
       absent: A tuple of the classes that no pixel of this set has; of several labels, a dict.
+      contents: Of each example, by name: size and checksum (see `_last_bytes`) of its image's file,
+        and a hash of its label. Empty for a source that reads no files.
+      several_frames: Names of the examples whose image has several frames or pages: the first of
+        them is read.
     """
 
     pixels: Any
     sizes: Int32[np.ndarray, "n 2"]
     unlabelled: tuple[str, ...]
     absent: Any
+    contents: dict[str, list[str]]
+    several_frames: tuple[str, ...] = ()
 
 
 def check_labels(
@@ -43,6 +54,7 @@ def check_labels(
     threads: int = 8,
     progress: Callable[[int, int], None] | None = None,
     decode_images: bool = False,
+    learned: bool = True,
 ) -> Checked:
     """Checks all examples: files exist and are readable, sizes equal, every label value a class.
 
@@ -52,6 +64,7 @@ def check_labels(
       progress: Called with (examples done, examples in all), every 50 examples and at the end.
       decode_images: Decode the images as well, which takes several times as long and finds files
         that are cut off.
+      learned: Whether the set is learned from, and so must hold something to learn.
 
     Returns:
       Pixel counts, sizes, and what is unusual but not wrong.
@@ -65,12 +78,14 @@ def check_labels(
         raise DataError(f"{source!r}: there are no examples.")
     totals = {name: np.zeros(256, np.int64) for name, _ in zip_named(source.num_classes)}
     sizes = np.zeros((n, 2), np.int32)
-    unlabelled = []
+    unlabelled, several_frames, contents = [], [], {}
     pool = ThreadPoolExecutor(max(1, threads))
     try:
         looks = pool.map(lambda i: _look(source, i, decode_images), range(n))
-        for i, (example, size, counts) in enumerate(looks):
+        for i, (example, size, several, counts, content) in enumerate(looks):
             sizes[i] = size
+            several_frames += [example] if several else []
+            contents[example] = content
             for name, count in counts.items():
                 totals[name] += count
             if not any(count[:IGNORE].any() for count in counts.values()):
@@ -83,19 +98,46 @@ def check_labels(
     folder = getattr(source, "folder", type(source).__name__)
     pixels, absent = {}, {}
     for name, total, k, names in zip_named(totals, source.num_classes, source.class_names):
-        _check_learnable(f"{folder}{_of(name)}", total, k)
+        _check_labelled(f"{folder}{_of(name)}", total, k, learned)
         pixels[name] = np.append(total[:k], total[IGNORE])
         absent[name] = tuple(compress(names, total == 0))
-    return Checked(as_plain(pixels), sizes, tuple(unlabelled), as_plain(absent))
+    if source.at(".") is source:  # it reads no files
+        contents = {}
+    return Checked(
+        pixels=as_plain(pixels),
+        sizes=sizes,
+        unlabelled=tuple(unlabelled),
+        absent=as_plain(absent),
+        contents=contents,
+        several_frames=tuple(several_frames),
+    )
+
+
+def frames_line(names: Sequence[str]) -> str:
+    """A line that says which images have several frames."""
+    have = "1 image has" if len(names) == 1 else f"{len(names)} images have"
+    return f"{have} several frames, of which the first is read: {few(names, 5)}"
+
+
+def is_single_image(train_set: Source, validation_set: Source) -> bool:
+    """Whether a tenth of one image is held out: it is trained on and validated on."""
+    if not isinstance(train_set, Folders) or not isinstance(validation_set, Folders):
+        return False
+    held_out = train_set.held_out is False and validation_set.held_out is True
+    return held_out and len(train_set) == 1 and train_set.ids == validation_set.ids
 
 
 def check_apart(train_set: Source, validation_set: Source) -> None:
     """Refuses a user's lists that share images: scores would count images that were learned.
 
+    A single image, of which no tenth can be held out, may be in both.
+
     Raises:
         DataError: both are `Folders`, and an image is in both.
     """
     if isinstance(train_set, Folders) and isinstance(validation_set, Folders):
+        if is_single_image(train_set, validation_set):
+            return
         train, validation = (
             {source.image_path(name).resolve() for name in source.ids}
             for source in (train_set, validation_set)
@@ -107,10 +149,11 @@ def check_apart(train_set: Source, validation_set: Source) -> None:
             )
 
 
-def _check_learnable(where: str, counts: _Counts, k: int) -> None:
+def _check_labelled(where: str, counts: _Counts, k: int, learned: bool) -> None:
     if counts[:IGNORE].sum() == 0:
-        raise DataError(f"{where}: every label is 255 (ignored) everywhere; nothing to learn.")
-    if k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
+        purpose = "learn" if learned else "score"
+        raise DataError(f"{where}: every label is 255 (ignored) everywhere; nothing to {purpose}.")
+    if learned and k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
         raise DataError(
             f"{where}: of {k} classes only class 0 occurs, beside 255. Are these masks drawn "
             "with 0 and 255? Here 255 means ignored: save the object's pixels as 1."
@@ -119,29 +162,46 @@ def _check_learnable(where: str, counts: _Counts, k: int) -> None:
 
 def _look(
     source: Source, i: int, decode_images: bool
-) -> tuple[str, tuple[int, int], dict[str, _Counts]]:
-    """Name and size of example `i`, and the pixels of each of the 256 values in each label."""
+) -> tuple[str, tuple[int, int], bool, dict[str, _Counts], list[str]]:
+    """Name and size of example `i`, whether it has several frames, counts by label, content."""
+    several = False
     if isinstance(source, FileSource):
         example = source.ids[i]
         files = zip_named(source.image_path(example))
-        images = [(name, image_size(path), path) for name, path in files]
-        size = images[0][1]
-        labels = zip_named(source.label(i), source.label_path(example), source.num_classes)
-        if decode_images:
-            source.read_input(example)
+        headers = [read_header(path) for _, path in files]
+        images = [(*file, header.size) for file, header in zip(files, headers, strict=True)]
+        size, several = headers[0].size, any(header.several for header in headers)
+        content = " ".join(_last_bytes(path) for _, path in files)
+        decode = decode_images or any(header.alpha for header in headers)  # alpha hides labels
+        label = source[i].label if decode else source.label(i)
+        labels = zip_named(label, source.label_path(example), source.num_classes)
     else:
         image, label, example = source[i]
         size, where = source.size(i), f"{example} ({source!r})"
-        images = [(name, array.shape[:2], where) for name, array in zip_named(image)]
+        images = [(name, where, array.shape[:2]) for name, array in zip_named(image)]
+        content = str(size)
         wheres = {name: where for name, _ in zip_named(label)}
         labels = zip_named(label, wheres, source.num_classes)
-    for name, found, where in images:
+    for name, where, found in images:
         check_same_size(size, found, where, name or "image")
-    counts = {}
+    counts, digest = {}, hashlib.sha256()
     for name, label, where, k in labels:
         check_same_size(size, label.shape, where, name)
         counts[name] = _count(label, k, f"{where}{_of(name)}")
-    return example, size, counts
+        digest.update(label.tobytes())
+    return example, size, several, counts, [content, digest.hexdigest()[:16]]
+
+
+def _last_bytes(path: Path | str, most: int = 4096) -> str:
+    """The number of bytes of a file, and a checksum of the last of them.
+
+    They notice an edited photograph or PNG, which ends in a checksum of its own, at a fraction of
+    the time that reading the whole file takes.
+    """
+    with open(path, "rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - most))
+        return f"{length}-{zlib.crc32(file.read()):08x}"
 
 
 def _count(label: UInt8[np.ndarray, "h w"], k: int, where: str) -> _Counts:

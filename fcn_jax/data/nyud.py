@@ -9,18 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from fcn_jax.data.lists import read_list
 from fcn_jax.data.named import Images, check_names, plain_if_one
-from fcn_jax.data.readers import (
-    DataError,
-    few,
-    find_folder,
-    from_one,
-    read_depth,
-    read_image,
-    read_list,
-    read_mat,
-)
+from fcn_jax.data.readers import DataError, few, from_one, read_depth, read_image, read_mat
 from fcn_jax.data.source import FileSource, hold_out
+from fcn_jax.data.walk import find_folder
 
 CLASSES = (
     *"wall floor cabinet bed chair sofa table door window bookshelf picture counter blinds".split(),

@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.data.readers import DataError, find_folder, read_list, read_mat
+from fcn_jax.data.lists import read_list
+from fcn_jax.data.readers import DataError, read_mat
 from fcn_jax.data.source import FileSource
 from fcn_jax.data.voc import CLASSES as _VOC
+from fcn_jax.data.walk import find_folder
 
 CLASSES = (
     *_VOC,

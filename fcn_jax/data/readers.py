@@ -1,4 +1,4 @@
-"""The one place that reads images, labels and lists; its errors name the file.
+"""The one place that opens images, labels and arrays; its errors name the file.
 
 Only Pillow decodes images: it keeps palette indices, which several other readers turn into colours
 or gray levels. Nothing here reads pickles.
@@ -8,53 +8,120 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-# What Pillow raises on files that are cut off or are not images.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-_BROKEN_MAT = (*_BROKEN, TypeError, IndexError, KeyError, zlib.error)
-_RGB_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "YCbCr")
+from fcn_jax.damage import BoundedFile, reading
+from fcn_jax.data import tiff, tiff_tags
+from fcn_jax.data.errors import DataError, few, legible
+from fcn_jax.data.images import (
+    AS_STORED,
+    ImageOptions,
+    OpenFile,
+    Pixels,
+    as_rgb,
+    check_indexed,
+    hidden,
+    orientation,
+    stored_pixels,
+    swaps,
+    turned,
+)
+from fcn_jax.data.mat import read_variable
+from fcn_jax.data.png import check_can_hold, orientation_follows
+
+_REMEDY = "It may be cut off or damaged; copy, download or prepare it again."
 
 
-class DataError(ValueError):
-    """A data set is missing, incomplete or not as expected; the message names the file."""
+class Header(NamedTuple):
+    """What an image file says before its pixels.
+
+    Attributes:
+      size: Rows and columns of the upright image.
+      alpha: Whether it declares pixels that are transparent.
+      several: Whether it holds several frames or pages, of which the first is read.
+    """
+
+    size: tuple[int, int]
+    alpha: bool
+    several: bool
 
 
-def few(items: Iterable[object], most: int = 10) -> str:
-    """The first few of `items`, separated by commas, for a message; "..." for the others."""
-    texts = [str(item) for item in items]
-    return ", ".join(texts[:most]) + (", ..." if texts[most:] else "")
-
-
-def read_image(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarray, "h w 3"]:
-    """Reads a photograph.
+def read_image(
+    file: Path | str | bytes,
+    where: str = "",
+    *,
+    options: ImageOptions = AS_STORED,
+    alpha: bool = False,
+) -> UInt8[np.ndarray, "h w _"]:
+    """Reads a photograph, upright as its orientation tag says (docs/images.md).
 
     Args:
-      file: A JPEG, PNG or other 8-bit image: its path, or its content. Gray images are repeated
-        over the three channels, an alpha channel is dropped. An orientation tag is ignored, since
-        labels are drawn on the pixels as stored.
+      file: An image of any kind that Pillow reads, or a TIFF of any bands: its path, or its
+        content. Gray is repeated over the three channels; 16 bits are scaled; of several frames,
+        the first is read.
       where: Its name in messages, if not its path.
+      options: What the file does not say of its pixels.
+      alpha: Whether to give a fourth channel where the file declares alpha: 0 or 255. The colours
+        of transparent pixels are as stored in any case.
 
     Returns:
-      uint8 rows, columns, RGB; 0 to 255.
+      uint8 rows, columns, RGB (and alpha); 0 to 255.
 
     Raises:
-      DataError: The file is missing, cut off, not an image, or has more than 8 bits per channel.
+      DataError: The file is missing, cut off or not an image, or leaves open which of its bands are
+        colours, or which number is white.
     """
-    with _opened(file, where) as (image, where):
-        if image.mode not in _RGB_MODES:
-            raise DataError(
-                f"{where}: expected an 8-bit colour or gray image, found Pillow mode "
-                f"{image.mode!r}. Convert it to 8 bits per channel."
-            )
-        return np.asarray(image.convert("RGB"))
+    with _opened(file, where) as (stream, where):
+        pixels, turn = _read_pixels(stream, where)
+        rgb, clear = as_rgb(pixels, options, where), hidden(pixels)
+        if alpha and clear is not None:
+            rgb = np.dstack([rgb, np.where(clear, np.uint8(0), np.uint8(255))])
+        return np.ascontiguousarray(turned(rgb, turn))
+
+
+def _read_pixels(stream: OpenFile, where: str) -> tuple[Pixels, int]:
+    """The pixels as stored, and the orientation tag that still holds for them."""
+    if _is_tiff(stream):
+        tags = tiff_tags.read_tags(stream, where)
+        if samples := tiff_tags.samples_of(tags):
+            rows, columns = tiff_tags.size_of(tags)
+            if rows * columns * samples.bands > 8 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError(f"{rows}x{columns}, {samples.bands} bands")
+            parts = list(tiff.read_strips(stream, tags, where, strip_bytes=None))
+            values = np.concatenate([part.values for part in parts])
+            return parts[0]._replace(values=values), tiff_tags.orientation_of(tags, where)
+        stream.seek(0)
+    with Image.open(stream) as image:
+        return stored_pixels(image, stream, where), orientation(image)
+
+
+def read_header(file: Path | str | bytes, where: str = "") -> Header:
+    """Reads what an image file says before its pixels.
+
+    Raises:
+      DataError: The file is missing or not an image.
+    """
+    with _opened(file, where) as (stream, where):
+        if _is_tiff(stream):
+            tags = tiff_tags.read_tags(stream, where)
+            size, turn = tiff_tags.size_of(tags), tiff_tags.orientation_of(tags, where)
+            alpha, several = tiff_tags.has_alpha(tags), tags.next != 0
+        else:
+            with Image.open(stream) as image:
+                if image.format == "PNG" and orientation_follows(stream):
+                    image.load()
+                size, turn = (image.height, image.width), orientation(image)
+                alpha, several = image.has_transparency_data, getattr(image, "is_animated", False)
+        rows, columns = size[::-1] if swaps(turn) else size
+        return Header((rows, columns), alpha, several)
 
 
 def image_size(file: Path | str | bytes, where: str = "") -> tuple[int, int]:
@@ -63,8 +130,13 @@ def image_size(file: Path | str | bytes, where: str = "") -> tuple[int, int]:
     Raises:
       DataError: The file is missing or not an image.
     """
-    with _opened(file, where) as (image, _):
-        return image.height, image.width
+    return read_header(file, where).size
+
+
+def _is_tiff(stream: OpenFile) -> bool:
+    magic = stream.read(4)
+    stream.seek(0)
+    return magic in tiff_tags.MAGICS
 
 
 def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
@@ -79,7 +151,7 @@ def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
     Raises:
       DataError: The file is missing, cut off, or not of 16 bits.
     """
-    with _opened(path) as (image, where):
+    with _opened_image(path) as (image, where):
         if image.mode not in ("I;16", "I;16B", "I"):
             raise DataError(
                 f"{where}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
@@ -107,62 +179,53 @@ def read_index_png(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarra
       DataError: The file is missing or cut off, holds colours instead of indices, or is stored in a
         way that does not keep indices exactly.
     """
-    with _opened(file, where) as (image, where):
-        _check_indexed(image, where)
-        return np.asarray(image)
-
-
-def _check_indexed(image: Image.Image, path: str) -> None:
-    if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LA"):
-        raise DataError(
-            f"{path}: expected class indices (palette or gray PNG), found colours (Pillow mode "
-            f"{image.mode!r}). Convert it once: start from np.full((h, w), 255, np.uint8), set "
-            "index[(rgb == colour).all(-1)] = k for the colour of each class k, and save it with "
-            "PIL.Image.fromarray(index).save('label.png')."
-        )
-    if image.mode not in ("P", "L"):
-        raise DataError(
-            f"{path}: expected 8-bit class indices (Pillow mode P or L), found {image.mode!r}. "
-            "Save the indices as PIL.Image.fromarray(index.astype(np.uint8)).save('label.png')."
-        )
-    if image.format == "JPEG":
-        raise DataError(f"{path}: found a JPEG, which changes class indices. Use a PNG.")
-    # Pillow stretches gray PNGs of 2 or 4 bits to 0..255, which would change the indices.
-    stored = [tile[3] for tile in getattr(image, "tile", ())]
-    if image.mode == "L" and stored and stored[0] in ("L;2", "L;4"):
-        raise DataError(
-            f"{path}: expected 8 bits per pixel, found a gray PNG with {stored[0][-1]}. Save it "
-            "again as an 8-bit PNG."
-        )
+    with _opened_image(file, where) as (image, where):
+        check_indexed(image, where)
+        label = np.asarray(image)
+        return np.ascontiguousarray(turned(label, orientation(image)))
 
 
 @contextlib.contextmanager
-def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[Image.Image, str]]:
+def _opened_image(file: Path | str | bytes, where: str = "") -> Iterator[tuple[Image.Image, str]]:
     """An open image and its name in messages; errors while it is open become a `DataError`."""
-    where = where or str(file)
-    with _readable(where, "an image", _BROKEN):
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            yield image, where
+    with _opened(file, where) as (stream, where), Image.open(stream) as image:
+        yield image, where
 
 
 @contextlib.contextmanager
-def _readable(where: Path | str, kind: str, broken: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns the errors of missing and damaged files into a `DataError`."""
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"{where}: no such file. Is the data set complete?") from None
-    except broken as error:
-        raise DataError(
-            f"{where}: cannot be read as {kind} ({error}). It may be cut off or damaged; "
-            "copy, download or prepare it again."
-        ) from error
+def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[OpenFile, str]]:
+    """An open file and its name in messages; errors while it is open become a `DataError`."""
+    where = where or ("bytes" if isinstance(file, bytes) else legible(file))
+    if not isinstance(file, bytes):
+        check_file(file)
+    with reading(where, "an image", _REMEDY, DataError):
+        try:
+            with io.BytesIO(file) if isinstance(file, bytes) else BoundedFile(file) as stream:
+                check_can_hold(stream, where)
+                yield stream, where
+        except UnidentifiedImageError:
+            raise DataError(f"{where}: is no kind of image, or cut off.") from None
+        except Image.DecompressionBombError as error:
+            raise DataError(
+                f"{where}: is too large to be read whole ({error}). `predict --tile` reads a PNG "
+                "or TIFF of any size."
+            ) from error
+
+
+def check_file(path: Path | str) -> None:
+    """Refuses what is no file: reading a pipe would wait for ever.
+
+    Raises:
+      DataError: It is missing; or is a folder, a pipe, a socket or a device.
+    """
+    if not os.path.isfile(path):
+        if os.path.exists(path):
+            raise DataError(f"{legible(path)}: expected a file, found a folder, pipe or device.")
+        raise DataError(f"{legible(path)}: no such file. Is the data set complete?")
 
 
 def read_mat(path: Path | str, key: str) -> np.ndarray:
-    """Reads one array of a MATLAB file (format 7 or older).
+    """Reads one array of a MATLAB file (formats 5 to 7).
 
     Args:
       path: The `.mat` file.
@@ -174,22 +237,10 @@ def read_mat(path: Path | str, key: str) -> np.ndarray:
     Raises:
       DataError: The file is missing or damaged, or has no such key.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    name, *fields = key.split(".")
-    with _readable(path, "a MATLAB file", (*_BROKEN_MAT, MatReadError)), open(path, "rb") as file:
-        try:
-            contents = loadmat(file, variable_names=[name])
-        except NotImplementedError:
-            raise DataError(
-                f"{path}: is in MATLAB's 7.3 format. Save it again with save(..., '-v7')."
-            ) from None
-    found = contents.get(name)
-    for field in fields:
-        names = getattr(getattr(found, "dtype", None), "names", None) or ()
-        found = found[0, 0][field] if found is not None and field in names else None
-    if not isinstance(found, np.ndarray):
+    check_file(path)
+    with reading(path, "a MATLAB file", _REMEDY, DataError):
+        found = read_variable(path, key)
+    if found is None:
         raise DataError(f"{path}: expected an array under the key {key!r}, found none there.")
     return found
 
@@ -225,47 +276,3 @@ def from_one(values: np.ndarray, path: Path | str, num_classes: int) -> UInt8[np
             "in pixels of no class."
         )
     return stored - np.uint8(1)  # 0 becomes 255
-
-
-def read_list(path: Path) -> tuple[str, ...]:
-    """Reads a split: one id per line; blank lines are skipped.
-
-    Raises:
-      DataError: The list is missing (the message names the lists beside it), empty, or names an id
-        twice.
-    """
-    try:
-        ids = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    except FileNotFoundError:
-        beside = sorted(p.name for p in path.parent.glob("*.txt"))
-        raise DataError(
-            f"{path}: no such list. Lists in that folder: {', '.join(beside) or 'none'}."
-        ) from None
-    if not ids:
-        raise DataError(f"{path}: the list is empty; expected one id per line.")
-    if len(set(ids)) != len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        raise DataError(f"{path}: names {few(twice)} more than once; name each id once.")
-    return ids
-
-
-def find_folder(root: Path, candidates: Sequence[str], *, marker: str, layout: str) -> Path:
-    """The first of `root / candidate` that holds `marker`.
-
-    Args:
-      root: The data folder the user named.
-      candidates: Folders below it, best first; "." is the root itself.
-      marker: A file or folder whose presence identifies the right one.
-      layout: What the right one looks like, for the error message.
-
-    Raises:
-      DataError: None of them holds it; says where it looked and what it looked for.
-    """
-    for candidate in candidates:
-        if (root / candidate / marker).exists():
-            return root / candidate
-    looked = "\n".join(f"  {root / candidate}" for candidate in candidates)
-    missing = "" if root.is_dir() else f" ({root} is not a folder)"
-    raise DataError(
-        f"{root}: no {marker} found{missing}. Looked in\n{looked}\nExpected layout: {layout}"
-    )

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fcn_jax.data.lists import read_list
 from fcn_jax.data.named import Labels, check_names, plain_if_one
-from fcn_jax.data.readers import find_folder, from_one, read_list, read_mat
+from fcn_jax.data.readers import from_one, read_mat
 from fcn_jax.data.source import FileSource, hold_out
+from fcn_jax.data.walk import find_folder
 
 CLASSES = tuple(
     "awning balcony bird boat bridge building bus car cow crosswalk desert door fence field grass "

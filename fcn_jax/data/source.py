@@ -15,8 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
+from fcn_jax.data.errors import DataError
+from fcn_jax.data.images import AS_STORED
 from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
-from fcn_jax.data.readers import DataError, image_size, read_image, read_index_png
+from fcn_jax.data.readers import image_size, read_image, read_index_png
+from fcn_jax.labels import IGNORE
 
 _S = TypeVar("_S", bound="FileSource")
 
@@ -77,11 +82,13 @@ class FileSource(abc.ABC):
 
     Attributes:
       inputs: Names of the inputs; if several, an image is a dict by these names.
+      image_options: What the image files do not say of their pixels.
       num_classes, class_names: As for `Source`.
       root: The data folder.
     """
 
     inputs: tuple[str, ...] = ("color",)
+    image_options = AS_STORED
     num_classes: Any
     class_names: Any
     root: Path | str | None
@@ -107,8 +114,14 @@ class FileSource(abc.ABC):
         return read_index_png(self.label_path(name))
 
     def read_input(self, name: str) -> Images:
-        """The image called `name`, decoded: uint8 RGB; a set of other inputs says what they are."""
-        images = {what: read_image(path) for what, path in zip_named(self.image_path(name))}
+        """The image called `name`, decoded: uint8 RGB; a set of other inputs says what they are.
+
+        A fourth channel is alpha, where the file declares it.
+        """
+        images = {
+            what: read_image(path, options=self.image_options, alpha=True)
+            for what, path in zip_named(self.image_path(name))
+        }
         return as_plain(images)
 
     def at(self: _S, root: Path | str) -> _S:
@@ -152,7 +165,19 @@ class FileSource(abc.ABC):
         for arrays, paths in ((image, self.image_path(name)), (label, self.label_path(name))):
             for what, array, path in zip_named(arrays, paths):
                 check_same_size(size, array.shape[:2], path, what)
-        return Example(image, label, name)
+        return Example(*ignore_transparent(image, label), name)
+
+
+def ignore_transparent(images: Images, labels: Labels) -> tuple[Images, Labels]:
+    """Images without their alpha channel, and labels that are 255 (ignored) where alpha is 0."""
+    rgb, seen = {}, dict(zip_named(labels))
+    for name, image in zip_named(images):
+        rgb[name] = image
+        if image.shape[-1] == 4:
+            rgb[name] = np.ascontiguousarray(image[..., :3])
+            clear = image[..., 3] == 0
+            seen = {what: np.where(clear, np.uint8(IGNORE), label) for what, label in seen.items()}
+    return as_plain(rgb), as_plain(seen)
 
 
 def check_same_size(
@@ -173,7 +198,11 @@ def check_same_size(
         return
     hint = "Nothing is resized: make both the same size."
     if image == label[::-1]:
-        hint = "Rows and columns are swapped: is the image rotated by an orientation (EXIF) tag?"
+        hint = (
+            "Rows and columns are swapped: is one of the two turned by its orientation (EXIF) tag? "
+            "If the label was drawn on the image as it is stored, remove the image's tag: "
+            "exiftool -Orientation= IMAGE"
+        )
     raise DataError(
         f"{where}: the {what or 'label'} has {label[0]} rows and {label[1]} columns, "
         f"its image {image[0]} rows and {image[1]} columns. {hint}"

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fcn_jax.data.readers import DataError, as_indices, few, image_size, read_image, read_index_png
-from fcn_jax.data.source import Example, check_same_size
+from fcn_jax.data.source import Example, check_same_size, ignore_transparent
 from fcn_jax.labels import IGNORE
 
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w+\-.]+)?(:\d+\.\d+\.\d+)?")
@@ -125,13 +125,13 @@ class TFDS:
     def __getitem__(self, i: int) -> Example:
         i = range(len(self))[i]
         record = self._read(i)
-        image = _as_rgb(record[self.image], self._where(i, self.image))
+        image = _as_image(record[self.image], self._where(i, self.image))
         where = self._where(i, self.label)
         label = _as_label(record[self.label], where)
         check_same_size(image.shape[:2], label.shape, where)
         names = [record[key].decode() for key in _FILE_NAMES if key in record]
         name = names[0] if names else f"{i:06d}"
-        return Example(image, self._classes_of(label, where), name)
+        return Example(*ignore_transparent(image, self._classes_of(label, where)), name)
 
     def _classes_of(self, label: np.ndarray, where: str) -> UInt8[np.ndarray, "h w"]:
         """The class of each stored value."""
@@ -218,9 +218,10 @@ class TFDS:
         return tfds.features.FeaturesDict({key: features[key] for key in wanted})
 
 
-def _as_rgb(value: Any, where: str) -> UInt8[np.ndarray, "h w 3"]:
+def _as_image(value: Any, where: str) -> UInt8[np.ndarray, "h w _"]:
+    """RGB, and alpha where an encoded image declares it."""
     if isinstance(value, bytes):
-        return read_image(value, where)
+        return read_image(value, where, alpha=True)
     if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] not in (1, 3):
         raise DataError(
             f"{where}: expected uint8 (rows, columns, 3 or 1), found {value.dtype} {value.shape}."

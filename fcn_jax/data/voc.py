@@ -14,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from fcn_jax.data.lists import read_list
 from fcn_jax.data.named import Images, Labels
-from fcn_jax.data.readers import DataError, as_indices, find_folder, read_list, read_mat
+from fcn_jax.data.readers import DataError, as_indices, read_mat
 from fcn_jax.data.source import FileSource
+from fcn_jax.data.walk import find_folder
 
 CLASSES = tuple(
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "

@@ -3,6 +3,9 @@
 import ctypes
 import functools
 import os
+import re
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ CPU_OPTIONS: dict[str, Any] = {
 }
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _LONG = 2.0  # seconds
+_CACHE_FAILS = "Error (?:reading|writing) persistent compilation cache entry"
 
 
 @functools.cache
@@ -67,12 +71,36 @@ def jit(function: Callable[..., Any] | None = None, **arguments: Any) -> Callabl
     def call(*args: Any, **kwargs: Any) -> Any:
         return compiled()(*args, **kwargs)
 
+    call.trace = lambda *args, **kwargs: compiled().trace(*args, **kwargs)  # type: ignore
     call.lower = lambda *args, **kwargs: compiled().lower(*args, **kwargs)  # type: ignore
     return call
 
 
 def use_compile_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX has another cache folder."""
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
-        root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(root / "fcn_jax" / "xla"))
+    """Keep compiled programs in the user's cache folder, unless JAX has another cache folder.
+
+    A folder that cannot be used costs time at every start, and nothing else. This is said once.
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if folder is None:
+        try:
+            root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        except RuntimeError as error:
+            _say_cache_fails("~/.cache", str(error))
+            return
+        folder = str(Path(root) / "fcn_jax" / "xla")
+        jax.config.update("jax_compilation_cache_dir", folder)
+    show = warnings.showwarning
+
+    def show_once(message: Any, *args: Any, **kwargs: Any) -> None:
+        if not (found := re.match(_CACHE_FAILS + ".*?: (.*)", str(message), re.S)):
+            return show(message, *args, **kwargs)
+        warnings.filterwarnings("ignore", message=_CACHE_FAILS)
+        _say_cache_fails(folder, found[1])
+
+    warnings.showwarning = show_once
+
+
+def _say_cache_fails(folder: str, why: str) -> None:
+    text = f"the cache of compiled programs, {folder}, fails ({why}); they are compiled again"
+    print(text, file=sys.stderr, flush=True)

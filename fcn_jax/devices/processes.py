@@ -13,12 +13,20 @@ from typing import NoReturn
 import jax
 from jax.experimental import multihost_utils
 
+from fcn_jax.devices.meeting import Patience, aloud, meet
+
+# What the transports between processes say when the other side is gone.
+_LOST = re.compile(
+    r"Gloo|coordination service|CoordinationService|Connection (reset|closed) by peer"
+)
+
 
 def join(
     coordinator: str | None = None,
     processes: int | None = None,
     process: int | None = None,
     *,
+    timeout_seconds: int | float = 300,
     heartbeat_seconds: int = 100,
 ) -> None:
     """Join the other processes of this run; call it before any other use of JAX.
@@ -30,6 +38,7 @@ def join(
         coordinator: HOST:PORT of process 0, if JAX finds no cluster.
         processes: number of processes.
         process: number of this process, from 0.
+        timeout_seconds: how long to wait for the others. Every minute says who is missing.
         heartbeat_seconds: a process that is silent this long counts as dead (100 is JAX's default).
 
     Raises:
@@ -44,26 +53,34 @@ def join(
         )
     if processes is not None and processes < 1:
         raise ValueError(f"--processes {processes}: expected at least 1")
-    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+    address = re.fullmatch(r".+:(\d+)", coordinator or "")
+    if coordinator is not None and not (address and 0 < int(address[1]) < 2**16):
         raise ValueError(f"--coordinator {coordinator}: expected HOST:PORT")
+    if not timeout_seconds > 0:
+        raise ValueError(f"--join-timeout {timeout_seconds}: expected more than 0 seconds")
     if processes is not None and process is not None and not 0 <= process < processes:
         raise ValueError(f"--process {process}: expected 0 to {processes - 1} of {processes}")
     if missing and os.environ.get("SLURM_NTASKS") == "1":
         return  # alone; JAX would use only one GPU of the node
+    patience = Patience(timeout_seconds)
+    if coordinator is not None and processes is not None and process is not None:
+        meet(coordinator, processes, process, patience)
+    where = f" at {coordinator}" if coordinator else ""
     try:
-        jax.distributed.initialize(
-            coordinator, processes, process, heartbeat_timeout_seconds=heartbeat_seconds
-        )
+        with aloud(f"waiting for the other processes of this run{where}", patience):
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                initialization_timeout=int(timeout_seconds) + 60,  # `aloud` ends it before
+                heartbeat_timeout_seconds=heartbeat_seconds,
+            )
     except ValueError as error:
         # JAX's message when it finds no cluster.
         if not missing or "coordinator_address should be defined" not in str(error):
             raise
     except jax.errors.JaxRuntimeError as error:
-        raise ValueError(
-            f"the {processes or 'other'} processes of this run did not find each other: {error}. "
-            "Start all of them within minutes of each other, with a --coordinator HOST:PORT that "
-            "every machine can reach"
-        ) from None
+        raise ValueError(f"the processes of this run{where} did not join: {error}") from None
 
 
 def is_leader() -> bool:
@@ -77,21 +94,30 @@ def wait_for_all(where: str) -> None:
         multihost_utils.sync_global_devices(where)
 
 
-def stop_agreed(step: int) -> bool:
-    """Whether all processes stop after this step, because one of them got SIGTERM.
+def stop_agreed(call: int) -> bool:
+    """Whether all processes stop now, because one of them got SIGTERM.
 
-    Every process asks once after every step, and all get the same answer. JAX's own handler of
-    SIGTERM takes the signal.
+    Every process asks equally often, in its calls 1, 2, 3, ..., and all get the same answer. JAX's
+    own handler of SIGTERM takes the signal.
     """
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(call)
 
 
 def lost_process_message(error: BaseException | None) -> str | None:
-    """The message for JAX's error when another process has ended; None for other errors."""
-    if not (isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized()):
+    """The message where an error shows that another process has ended; None for other errors.
+
+    JAX raises its own kind of error for that. Libraries that use JAX may turn it into another.
+    """
+    if not jax.distributed.is_initialized():
+        return None
+    cause = error
+    while cause and not (isinstance(cause, jax.errors.JaxRuntimeError) or _LOST.search(str(cause))):
+        hidden = cause.__suppress_context__
+        cause = cause.__cause__ or (None if hidden else cause.__context__)
+    if cause is None:
         return None
     return (
-        f"process {jax.process_index()} of {jax.process_count()} cannot continue: {error}\n"
+        f"process {jax.process_index()} of {jax.process_count()} cannot continue: {cause}\n"
         "If another process has ended, its own output says why. Start all of them again: the run "
         "resumes from its last checkpoint."
     )

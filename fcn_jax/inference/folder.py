@@ -1,21 +1,26 @@
 """Predictions for image files and folders of them."""
 
 import contextlib
+import csv
+import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+import jax
 
-from fcn_jax.inference.predictor import Predictor
-from fcn_jax.report import pictures
-
-_SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .png .ppm .tif .tiff .webp".split())
-# What Pillow raises on files that it cannot read.
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from fcn_jax.atomic import write_atomically
+from fcn_jax.data.check import frames_line
+from fcn_jax.data.errors import legible
+from fcn_jax.data.images import AS_STORED, ImageOptions
+from fcn_jax.data.readers import Header, read_header
+from fcn_jax.data.walk import image_endings, said, walk
+from fcn_jax.inference.inputs import AnyPaths, InputFiles, OtherInputs, size_of
+from fcn_jax.inference.memory import any_size
+from fcn_jax.inference.result_files import ResultFiles, Style
 
 
 class Failure(NamedTuple):
@@ -32,115 +37,130 @@ class Predicted(NamedTuple):
     failures: list[Failure]
 
 
-def read_rgb(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads an image file as viewers show it, as RGB.
-
-    The image is turned upright as its EXIF orientation says, so rows and columns may be swapped.
-    Transparent pixels are put on white. 16-bit gray is divided by 257. Pillow converts CMYK and
-    palette images; of an animation, the first picture counts.
-
-    Args:
-        path: a file of any format that Pillow reads.
-
-    Returns:
-        uint8 (h, w, 3), 0..255, RGB.
-
-    Raises:
-        ValueError: if the pixels have 32 bits: no value of them is known to be white.
-        OSError: if the file is missing, not an image, or cut short.
-    """
-    with Image.open(path) as stored:
-        image = ImageOps.exif_transpose(stored)
-        image.load()
-    return rgb_pixels(image, path)
-
-
-def upright_size(path: Path | str) -> tuple[int, int]:
-    """Rows and columns of an image as `read_rgb` gives it, from its header alone.
-
-    Raises:
-        OSError: if the file is missing or not an image.
-    """
-    with Image.open(path) as stored:
-        swapped = stored.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        return stored.size if swapped else (stored.height, stored.width)
-
-
-def rgb_pixels(image: Image.Image, path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels of any mode as RGB: 16 bits scaled to 8, transparency put on white.
-
-    Args:
-        image: a decoded image, or a part of one.
-        path: its file, for messages.
-
-    Raises:
-        ValueError: if the pixels have 32 bits: no value of them is known to be white.
-    """
-    if image.mode.startswith("I;16"):
-        gray = np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=-1)
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"{path}: expected pixels of 8 or 16 bits, found 32 bits (mode {image.mode}): scale "
-            "them to 0..255 and save the image again."
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
-
-
 def predict_files(
-    predictor: Callable[[np.ndarray], np.ndarray],
+    predictor: Any,
     paths: Iterable[Path | str],
     out: Path | str,
     *,
+    inputs: Mapping[str, Path] | None = None,
     overlay: bool = True,
-    palette: UInt8[np.ndarray, "256 3"] | None = None,
-    background: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    palette: Any = None,
+    background: Any = False,
+    probabilities: bool = False,
+    options: ImageOptions = AS_STORED,
+    progress: Callable[[float, int], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Predicted:
     """Predicts the label of every image and writes it as `NAME.png` into `out`.
 
-    NAME is the image's name without its suffix. If it is taken, it becomes `NAME_jpg` (the suffix),
-    then `NAME_2`. No image that is read is ever written over.
+    NAME is the image's name without its ending. Of a folder, `out` has the same subfolders. Of
+    several folders that hold equal names, each gets a subfolder. If a name is taken still, it
+    becomes `NAME_jpg` (the ending), then `NAME_2`. No image that is read is ever written over.
+    `predictions.csv` says which image became which label. An image that cannot be read, or does not
+    fit in memory, stops no other image.
 
     Args:
-        predictor: image uint8 (h, w, 3) RGB -> label uint8 (h, w). A `Predictor` is prepared for
-            the sizes of all images first.
-        paths: image files, and folders, for all images in them and their subfolders, by name.
+        predictor: an `AnySize`; or any function from an image, uint8 (h, w, 3) RGB, to a label,
+            uint8 (h, w), such as a `Predictor`. If it has `prepare`, that gets all sizes first.
+        paths: image files, and folders, for all images in them and their subfolders, by name. For a
+            net of several inputs, the first of them.
         out: folder for `NAME.png`, a palette PNG whose values are the classes, of the size of the
-            upright image (see `read_rgb`), and `NAME_overlay.png`.
-        overlay: whether to write also the image with the colours of its classes.
-        palette: colours by label, uint8 (256, 3) RGB; None is VOC's.
-        background: whether the overlay colours label 0 too, where it is a class like the others.
-        progress: called after each image with the numbers of images done and of all images.
+            upright image (see `fcn_jax.data.readers.read_image`). If the net has several outputs,
+            `NAME_OUTPUT.png` for each.
+        inputs: a folder, or a file, for each other input by name (see `OtherInputs`).
+        overlay: whether to write also `NAME_overlay.png`, the image with the colours of its
+            classes.
+        palette: colours by label, uint8 (256, 3) RGB; None is VOC's; by output's name.
+        background: whether the overlay colours label 0 too, where it is a class like the others; by
+            output's name, or for all.
+        probabilities: whether to write also `NAME_probabilities.npy`, float32 (h, w, k).
+        options: what image files do not say of their pixels.
+        progress: called after each image, and after each row of tiles, with the number of images
+            done, a fraction, and of all images.
+        say: called with a line on each folder that holds something else than images, and one on
+            images with several frames.
 
     Returns:
-        What was written, and what could not be found or read, with the reason.
+        What was written, and what could not be found, read or predicted, with the reason.
 
     Raises:
-        ValueError: if `out` is one of the folders to read or lies in one: a second run would take
-            the predictions for images.
+        ValueError: if `inputs` are not those of the net, or `out` is one of the folders to read or
+            lies in one: a second run would take the predictions for images.
+        OSError: if a file cannot be written.
     """
-    targets, failures = _targets(paths, Path(out))
-    if isinstance(predictor, Predictor):
-        predictor.prepare(_sizes(targets))
+    style = Style(
+        palette=palette, overlay=overlay, background=background, probabilities=probabilities
+    )
+    others = OtherInputs(getattr(predictor, "inputs", ()), inputs or {})
+    targets, headers, failures = _planned(paths, Path(out), say, style, others)
+    if prepare := getattr(predictor, "prepare", None):
+        prepare(header.size for header in headers)
+    predict_file = getattr(predictor, "predict_file", None) or _whole(predictor)
+
+    def predict(path: Path, target: Path, rows_done: Callable[[int, int], None]) -> Path:
+        return predict_file(
+            others.of(path), target, style=style, options=options, progress=rows_done
+        )
+
+    return _predicted(predict, targets, failures, Path(out), style, progress)
+
+
+def _predicted(
+    predict: Callable[..., Path],
+    targets: dict[Path, Path],
+    failures: list[Failure],
+    out: Path,
+    style: Style,
+    progress: Callable[[float, int], None] | None,
+) -> Predicted:
+    """Predicts each image that can be read, and writes `predictions.csv`."""
     written = {}
     for number, (path, target) in enumerate(targets.items(), start=1):
+
+        def rows_done(done: int, rows: int, before: int = number - 1) -> None:
+            if progress is not None:
+                progress(before + done / rows, len(targets))
+
         try:
-            image = read_rgb(path)
-        except _UNREADABLE as error:
-            failures.append(Failure(path, _reason(error)))
-        else:
-            label = predictor(image)
-            written[path] = pictures.write_label_png(target, label, palette)
-            if overlay:
-                coloured = pictures.overlay(image, label, palette=palette, background=background)
-                pictures.write_png(target.with_name(f"{target.stem}_overlay.png"), coloured)
+            written[path] = predict(path, target, rows_done)
+        except (OSError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
+            failures.append(Failure(path, _reason(error, path, style.files(target))))
         if progress is not None:
             progress(number, len(targets))
+    if written:
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("image", "label"))
+        rows.writerows(
+            (legible(i), legible(label.relative_to(out))) for i, label in written.items()
+        )
+        write_atomically(out / "predictions.csv", lambda draft: draft.write_text(table.getvalue()))
     return Predicted(written, failures)
+
+
+def _reason(error: Exception, path: Path, files: list[Path]) -> str:
+    """Why an image has no prediction; raises the error if it is not one of the image."""
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return "it takes more memory than there is. Free some, or give smaller tiles: --tile"
+        raise error
+    if isinstance(error, OSError) and error.filename in map(str, files):
+        raise error
+    return str(error).removeprefix(f"{legible(path)}: ")
+
+
+def _whole(predictor: Any) -> Callable[..., Path]:
+    """`AnySize.predict_file` for a function that predicts an image whole."""
+
+    def predict_file(
+        paths: AnyPaths, out: Path, *, style: Style, options: ImageOptions, progress: Any
+    ) -> Path:
+        image = InputFiles(getattr(predictor, "inputs", {}), options).read(paths)
+        with ResultFiles(out, size_of(paths), style, images=paths) as files:
+            files.write(image, predictor(image))
+        return out
+
+    return predict_file
 
 
 def predict_large_files(
@@ -148,74 +168,104 @@ def predict_large_files(
     paths: Iterable[Path | str],
     out: Path | str,
     *,
-    palette: UInt8[np.ndarray, "256 3"] | None = None,
+    palette: Any = None,
+    options: ImageOptions = AS_STORED,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Predicted:
-    """As `predict_files`, with its result and errors, for images that need not fit into memory.
+    """As `predict_files`, with its result and errors, without overlays.
 
     Args:
         predict_file: `TiledPredictor.predict_file`: reads an image file and writes its label.
         paths: as in `predict_files`.
-        out: folder for `NAME.png`; no overlays are written.
+        out: folder for `NAME.png`.
         palette: as in `predict_files`.
+        options: as in `predict_files`.
+        say: as in `predict_files`.
     """
-    targets, failures = _targets(paths, Path(out))
-    written = {}
-    for path, target in targets.items():
-        try:
-            written[path] = predict_file(path, target, palette=palette)
-        except _UNREADABLE as error:
-            failures.append(Failure(path, _reason(error)))
-    return Predicted(written, failures)
+    predictor = SimpleNamespace(predict_file=predict_file)
+    return predict_files(
+        predictor, paths, out, palette=palette, options=options, say=say, overlay=False
+    )
 
 
-def _sizes(images: Iterable[Path]) -> Iterator[tuple[int, int]]:
-    """Rows and columns of the images that can be opened; the others fail when they are read."""
-    for path in images:
-        with contextlib.suppress(*_UNREADABLE):
-            yield upright_size(path)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file or folder"
-    return f"{type(error).__name__}: {error}"
-
-
-def _targets(paths: Iterable[Path | str], out: Path) -> tuple[dict[Path, Path], list[Failure]]:
-    """The label's file by its image's file, each image once; and the folders without images."""
-    images, failures = {}, []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            images.setdefault(path.resolve(), path)
-            continue
-        if out.resolve().is_relative_to(path.resolve()):
+def _planned(
+    paths: Iterable[Path | str],
+    out: Path,
+    say: Callable[[str], None],
+    style: Style,
+    others: OtherInputs,
+) -> tuple[dict[Path, Path], list[Header], list[Failure]]:
+    """The label's file by its image's, each image once; headers; and paths without an image."""
+    images: dict[Path, tuple[Path, Path | None]] = {}  # as given, and the folder, by the real path
+    failures = []
+    paths = [Path(path) for path in paths]
+    for path in (*paths, *others.folders.values()):
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             raise ValueError(
                 f"{out}: expected a folder for predictions outside of the images, found one in "
-                f"{path}: a second run would take predictions for images. Choose another folder."
+                f"{path}: a second run would take predictions for images. Choose another one."
             )
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-        if not inside:
-            failures.append(Failure(path, f"no image ({', '.join(sorted(_SUFFIXES))}) in it"))
-        for file in inside:
-            images.setdefault(file.resolve(), file)
-    names = _unique_names(list(images.values()), out)
-    return {p: out / f"{n}.png" for p, n in zip(images.values(), names, strict=True)}, failures
+    for path in paths:
+        files, folder = [path], None
+        if path.is_dir():
+            (files, left_out), folder = walk(path, image_endings()), path
+            if line := said(path, left_out):
+                say(line)
+            if not files:
+                failures.append(Failure(path, "no image in it, by the names' endings"))
+        for file in files:
+            images.setdefault(file.resolve(), (file, folder))
+    headers, several = [], []
+    for path, _ in images.values():
+        with any_size(), contextlib.suppress(OSError, ValueError):  # named when it is read
+            headers.append(read_header(path))
+            several += [legible(path)] if headers[-1].several else []
+    if several:
+        say(frames_line(several))
+    read = {path.resolve() for path in others.files}.union(images)
+    return _targets(list(images.values()), out, style, read), headers, failures
 
 
-def _unique_names(images: list[Path], out: Path) -> list[str]:
-    """One name per image, such that no file to write is another one or an image to read."""
+def _targets(
+    images: list[tuple[Path, Path | None]], out: Path, style: Style, read: set[Path]
+) -> dict[Path, Path]:
+    """The label's file by its image's: no file to write is another one, or one to read."""
 
-    # Two names that differ in case are one file on some disks.
-    def files(name: str) -> set[str]:
-        return {str(out.resolve() / f"{name}{end}").casefold() for end in (".png", "_overlay.png")}
+    def files(target: Path) -> set[str]:
+        return {_key(path) for path in style.files(target.with_name(f"{target.name}.png"))}
 
-    taken = {str(path.resolve()).casefold() for path in images}
-    names = []
-    for path in images:
-        stem, suffix = path.stem, path.suffix.lstrip(".")
+    taken = {_key(path) for path in read}
+    subfolders = _subfolders(images)
+    targets = {}
+    for path, folder in images:
+        inside = subfolders[folder] / path.parent.relative_to(folder) if folder else Path()
+        stem, ending = path.stem, path.suffix.lstrip(".")
         numbered = (f"{stem}_{n}" for n in itertools.count(2))
-        candidates = itertools.chain([stem, f"{stem}_{suffix}"], numbered)
-        name = next(name for name in candidates if not files(name) & taken)
-        taken |= files(name)
-        names.append(name)
-    return names
+        names = itertools.chain([stem, f"{stem}_{ending}"], numbered)
+        places = (out.resolve() / inside / name for name in names)
+        place = next(place for place in places if not files(place) & taken)
+        taken |= files(place)
+        targets[path] = out / inside / f"{place.name}.png"
+    return targets
+
+
+def _subfolders(images: list[tuple[Path, Path | None]]) -> dict[Path, Path]:
+    """For each folder, that of its labels in `out`: `out` itself, if no name occurs twice."""
+    names: dict[Path, set[str]] = {}
+    for path, folder in images:
+        if folder:
+            names.setdefault(folder, set()).add(_key(path.relative_to(folder).with_suffix("")))
+    if sum(map(len, names.values())) == len(set().union(*names.values())):
+        return dict.fromkeys(names, Path())
+    own: dict[str, Path] = {}
+    for folder in names:
+        name = folder.resolve().name
+        numbered = (f"{name}_{n}" for n in itertools.count(2))
+        free = next(n for n in itertools.chain([name], numbered) if _key(Path(n)) not in own)
+        own[_key(Path(free))] = Path(free)
+    return dict(zip(names, own.values(), strict=True))
+
+
+def _key(path: Path) -> str:
+    """Equal for two paths that are one file on some disks: they differ in case or in spelling."""
+    return unicodedata.normalize("NFC", str(path)).casefold()

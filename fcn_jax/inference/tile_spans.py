@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fcn_jax.arithmetic import round_up
-from fcn_jax.inference.predictor import Preprocess
+from fcn_jax.inference.predictor import Preprocess, abstract_images, net_inputs
 from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, Grid
 
 _PROBE = 4096  # rows and columns of an image for tracing, larger than any receptive field
@@ -37,8 +37,8 @@ def net_geometry(net: nn.Module, variables: Any, preprocess: Preprocess) -> NetG
         preprocess: makes the net's input from uint8 images and sizes.
 
     Raises:
-        ValueError: if a layer depends on the whole image, or the net has several outputs, no
-            feature maps, or not a score for every pixel.
+        ValueError: if a layer depends on the whole image, or the net has no feature maps, or not a
+            score for every pixel.
     """
     grids: list[Grid] = []
 
@@ -58,14 +58,12 @@ def net_geometry(net: nn.Module, variables: Any, preprocess: Preprocess) -> NetG
         with nn.intercept_methods(record_grid):
             return net.apply(variables, preprocess(images, sizes), sizes=sizes)
 
-    scores = jax.eval_shape(trace, variables, *abstract_image(_PROBE, _PROBE))
-    if not isinstance(scores, jax.ShapeDtypeStruct):
-        raise ValueError(
-            f"{type(net).__name__}: expected a net with one array of scores, found several "
-            f"({', '.join(scores)}). Build a net with one of these outputs."
-        )
+    images = abstract_images(net_inputs(net), _PROBE, _PROBE)
+    sizes = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    scores = jax.tree.leaves(jax.eval_shape(trace, variables, images, sizes))
     last = grids[-1] if grids else None
-    if last is None or scores.shape[1:3] != (_PROBE,) * 2 or (last.stride, last.offset) != (1, 0):
+    everywhere = all(output.shape[1:3] == (_PROBE, _PROBE) for output in scores)
+    if last is None or not everywhere or (last.stride, last.offset) != (1, 0):
         raise ValueError(
             f"{type(net).__name__}: expected a net whose last feature map has one cell on every "
             f"pixel, found {last or 'no feature maps'}. Build it from fcn_jax.nn.layers, like FCN."
@@ -111,9 +109,3 @@ def tile_spans(length: int, tile: int, geometry: NetGeometry) -> list[TileSpan]:
         TileSpan(start, min(start + tile, length), slice(first - start, last - start))
         for start, first, last in zip(starts, bounds[:-1], bounds[1:], strict=True)
     ]
-
-
-def abstract_image(height: int, width: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """A uint8 image (1, height, width, 3) and its size, int32 (1, 2), for tracing."""
-    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    return image, jax.ShapeDtypeStruct((1, 2), jnp.int32)

@@ -78,7 +78,7 @@ def _row(layer: Any, x: FeatureMap, y: FeatureMap) -> Row:
     elif upsampling:
         flops = 2 * prod(shape) * 4  # two taps along each axis
     return Row(
-        name="/".join(p for p in layer.path if p != "trunk"),
+        name="/".join(p for p in layer.path if p != "trunk") or str(layer.name),
         kind=type(layer).__name__,
         kernel=kernel,
         stride=Fraction(1, layer.factor) if upsampling else Fraction(getattr(layer, "stride", 1)),

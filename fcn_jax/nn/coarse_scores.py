@@ -196,8 +196,8 @@ def sum_over_tiles(
 
     if tiles.count == 1:
         return of_tile(0)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
-    return lax.scan(body, nothing, jnp.arange(tiles.count))[0]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
+    return lax.scan(body, zeros, jnp.arange(tiles.count))[0]
 
 
 def best_classes(scores: CoarseScores | Float[Array, "b h w k"]) -> Int[Array, "b h w"]:

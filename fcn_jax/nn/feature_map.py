@@ -200,7 +200,7 @@ def overlap(*maps: FeatureMap | Outline) -> Overlap:
 
 
 def _index_of(a: FeatureMap | Outline, b: FeatureMap | Outline) -> int:
-    """The index in `a` of the cell at which cell 0 of `b` lies; raises ValueError if none is."""
+    """The index in `a` of cell 0 of `b`; raises ValueError where it lies between two cells."""
     if a.grid.stride != b.grid.stride:
         raise ValueError(
             f"{a.name} and {b.name} cannot be laid over each other: their strides are "

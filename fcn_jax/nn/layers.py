@@ -259,6 +259,8 @@ def concat(maps: list[FeatureMap]) -> FeatureMap:
     # Maps of equal shape may differ in the sizes of their images. These are unknown while a program
     # is traced; only one and the same array surely holds equal sizes.
     if any(m.shape != shared.shape or m.size is not size for m in maps):
-        crops = [Crop(start, shared.shape, name="crop", parent=None) for start in shared.starts]
-        maps = list[Any](c.apply({}, m, shared.size) for c, m in zip(crops, maps, strict=True))
+        maps = list[Any](
+            Crop(start, shared.shape, name=f"{m.name}c", parent=None).apply({}, m, shared.size)
+            for start, m in zip(shared.starts, maps, strict=True)
+        )
     return stacked(maps).replace(grid=shared.grid, name=name)

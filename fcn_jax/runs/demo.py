@@ -20,6 +20,7 @@ from fcn_jax.nn.upsampling import NormalizedUpsampling
 from fcn_jax.optim import AdamW
 from fcn_jax.preprocessing import CAFFE, Preprocessing
 from fcn_jax.runs.recipe import FromRun, FromScratch, Recipe
+from fcn_jax.training.stopping import StopRequest
 
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
 SKIPS = {"fcn32s": (), "fcn16s": ("pool4",), "fcn8s": ("pool4", "pool3")}
@@ -64,7 +65,7 @@ def recipe(stage: str) -> Recipe:
     )
 
 
-def run_demo(workdir: Path, *, threads: int = 4) -> None:
+def run_demo(workdir: Path, *, threads: int = 4, stop: StopRequest | None = None) -> None:
     """Train the three stages, print their scores and draw their predictions.
 
     Writes `workdir/metrics.jsonl` (the lines of all stages, each with `stage`) and
@@ -87,6 +88,7 @@ def run_demo(workdir: Path, *, threads: int = 4) -> None:
             recipe(stage),
             Place(workdir=folder, threads=threads),
             origin={"module": "fcn_jax.runs.demo", "arguments": {"stage": stage}, "overrides": {}},
+            stop=stop,
         )
         if last is None:
             return

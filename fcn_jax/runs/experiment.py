@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fcn_jax.devices.compiling import use_compile_cache
+from fcn_jax.devices.processes import join
+from fcn_jax.runs.command_line import arguments as given_arguments
+from fcn_jax.runs.command_line import interruptible
 from fcn_jax.runs.messages import messages
 from fcn_jax.runs.options import changed_fields, override, parameters, plain_fields
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.recipe import Recipe
+from fcn_jax.training.stopping import StopRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,7 @@ class Launch:
         coordinator: HOST:PORT of process 0 of several; found by itself on Cloud TPU and SLURM.
         processes: how many processes make this run, where that is not found.
         process: which of them this is, from 0 on.
+        join_timeout: seconds to wait for the others at the start.
         debug: show the whole traceback of an error.
     """
 
@@ -32,6 +37,7 @@ class Launch:
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
+    join_timeout: int = 300
     debug: bool = False
 
 
@@ -42,8 +48,10 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
         recipe: a recipe, whose plain fields become options; or the module's function `recipe`,
             whose parameters do.
 
-    Exits with status 1 and one message where something is missing or wrong.
+    Exits with status 1 and one message where something is missing or wrong; with 143 after SIGTERM
+    and 130 after Ctrl-C.
     """
+    interruptible()
     import tyro
 
     module = sys.modules["__main__"]
@@ -62,25 +70,32 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
         ],
         kw_only=True,
     )
-    args = tyro.cli(arguments, prog=f"python -m {name}", description=module.__doc__)
+    prog = f"python -m {name}"
+    args = tyro.cli(arguments, prog=prog, description=module.__doc__, args=given_arguments())
     place: Place = args.place
     launch: Launch = args.launch
     with messages(launch.debug):
         use_compile_cache()
         changes = {} if made else changed_fields(recipe, args.recipe)
+        stop = StopRequest()
         if launch.demo:
             from fcn_jax.runs.demo import run_demo
 
             _check_demo(place, launch, changes)
-            run_demo(place.workdir or Path("runs/demo"), threads=place.threads)
-            return
-        from fcn_jax.devices.processes import join
-
-        join(launch.coordinator, launch.processes, launch.process)
-        given = dataclasses.asdict(args.recipe) if made else {}
-        science = recipe(**given) if made else override(recipe, changes)
-        place = dataclasses.replace(place, workdir=place.workdir or Path("runs") / short)
-        _run(science, place, {"module": name, "arguments": given, "overrides": changes})
+            run_demo(place.workdir or Path("runs/demo"), threads=place.threads, stop=stop)
+        else:
+            join(
+                launch.coordinator,
+                launch.processes,
+                launch.process,
+                timeout_seconds=launch.join_timeout,
+            )
+            given = dataclasses.asdict(args.recipe) if made else {}
+            science = recipe(**given) if made else override(recipe, changes)
+            place = dataclasses.replace(place, workdir=place.workdir or Path("runs") / short)
+            _run(science, place, {"module": name, "arguments": given, "overrides": changes}, stop)
+    if stop.signal:
+        sys.exit(128 + stop.signal)
 
 
 def _check_demo(place: Place, launch: Launch, changes: dict[str, Any]) -> None:
@@ -97,12 +112,12 @@ def _check_demo(place: Place, launch: Launch, changes: dict[str, Any]) -> None:
         raise ValueError(f"--demo is the same three stages everywhere, and takes no {names}")
 
 
-def _run(recipe: Recipe, place: Place, origin: dict[str, Any]) -> None:
+def _run(recipe: Recipe, place: Place, origin: dict[str, Any], stop: StopRequest) -> None:
     from fcn_jax.data.readers import DataError
     from fcn_jax.runs.run import run
 
     try:
-        run(recipe, place, origin=origin)
+        run(recipe, place, origin=origin, stop=stop)
     except DataError as error:
         error.add_note(
             f"(data: --data {place.data}; `python -m experiments.voc_fcn8s --demo` shows the same "

@@ -34,6 +34,8 @@ def load_recipe(described: dict[str, Any], name: str | None = None) -> Recipe:
     Raises:
         ValueError: the module is not there, or its recipe has changed since.
     """
+    if missing := {"module", "overrides", "recipe"} - described.keys():
+        raise ValueError(f"recipe.json is damaged: expected `{min(missing)}`, found none")
     chosen = str(name or described["module"])
     module = import_recipe_module(chosen)
     given = described.get("arguments")

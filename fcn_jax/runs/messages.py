@@ -1,5 +1,6 @@
 """How a mistake of the user ends a command: one message and exit status 1."""
 
+import errno
 import sys
 from typing import Any
 
@@ -18,9 +19,16 @@ class messages:  # noqa: N801 - reads as a word at its use
             return
         from fcn_jax.devices.processes import exit_process, lost_process_message
 
-        mistake = isinstance(error, ValueError | ArithmeticError | OSError)
-        if text := str(error) if mistake else lost_process_message(error):
+        if text := lost_process_message(error) or _mistake(error):
             # Grain adds a note on its own internals to what its threads raise.
             notes = [note for note in getattr(error, "__notes__", []) if "Grain" not in note]
             print("\n".join([f"error: {text}", *notes]), file=sys.stderr)
             exit_process(1)
+
+
+def _mistake(error: BaseException) -> str:
+    """The message for a user's mistake; empty for other errors."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        return f"{what}. Free some space, and start the same command again"
+    return str(error) if isinstance(error, ValueError | ArithmeticError | OSError) else ""

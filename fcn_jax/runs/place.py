@@ -7,12 +7,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where to run.
+    """Where to run; `~` in a path is the home folder.
 
     Attributes:
         data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
         workdir: folder of the run; the same command resumes the run that is there. [runs/NAME]
         init: a run's folder or a .safetensors file to start from, instead of the recipe's own.
+        accept_changed_data: go on with a run although its images or labels have changed.
+        check_images: decode every image before the first step, and not only its label.
         threads: threads that read images ahead.
         tensorboard: also write TensorBoard events (extra `tensorboard`).
         mesh: devices for images and for image rows, such as data=4,space=2. [all for images]
@@ -25,6 +27,8 @@ class Place:
     data: Path = Path("data")
     workdir: Path | None = None
     init: Path | None = None
+    accept_changed_data: bool = False
+    check_images: bool = False
     threads: int = 4
     tensorboard: bool = False
     mesh: str = ""
@@ -32,6 +36,11 @@ class Place:
     rematerialise: bool = False
     border_skipping: bool = True
     row_tiles: bool = True
+
+    def __post_init__(self):
+        for name in ("data", "workdir", "init"):
+            if path := getattr(self, name):
+                object.__setattr__(self, name, Path(path).expanduser())
 
     @property
     def folder(self) -> Path:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from fcn_jax.data.check import check_labels
+from fcn_jax.data.batching import Batches
+from fcn_jax.data.check import check_labels, frames_line
 from fcn_jax.data.location import check_same_data
 from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.devices.environment import environment
@@ -25,31 +26,37 @@ from fcn_jax.devices.mesh import (
 from fcn_jax.devices.processes import is_leader, wait_for_all
 from fcn_jax.nn import savings
 from fcn_jax.report.pictures import write_png
-from fcn_jax.runs.data_sets import DataSets, checked_batches, data_sets
+from fcn_jax.runs.data_sets import DataSets, checked_batches, data_differences, data_sets
 from fcn_jax.runs.description import describe, differences
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.recipe import Recipe
 from fcn_jax.runs.scoring import (
     draw_examples,
-    evaluate_on,
+    evaluate,
     format_scores,
     score_line,
     split_name,
 )
 from fcn_jax.runs.start import StartingPoint, starting_point
-from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.events import tensorboard
+from fcn_jax.training.lock import hold
 from fcn_jax.training.loop import Intervals, fit
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State, create_state
 from fcn_jax.training.step import make_train_step
+from fcn_jax.training.stopping import StopRequest
 
 Say = Callable[[str], None]
 
 
 def run(
-    recipe: Recipe, place: Place, *, origin: dict[str, Any], say: Say = print
+    recipe: Recipe,
+    place: Place,
+    *,
+    origin: dict[str, Any],
+    say: Say = print,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any] | None:
     """Run a recipe, or resume it, to its end.
 
@@ -58,12 +65,14 @@ def run(
         place: where it runs.
         origin: where the recipe came from, for `recipe.json` (see `fcn_jax.runs.experiment`).
         say: prints a line; called in the first of several processes.
+        stop: gets SIGTERM and Ctrl-C while the run trains; afterwards it says which it was.
 
     Returns:
         The last evaluation's line of `metrics.jsonl`; None where the run was asked to stop early.
 
     Raises:
-        ValueError: data, weights or folder are not what the recipe needs; nothing was trained.
+        ValueError: data, weights or folder are not what the recipe needs, or another run has the
+            folder; nothing was trained.
         NonFiniteLossError: the loss became infinite or not a number.
     """
     started, leads = time.monotonic(), is_leader()
@@ -72,19 +81,24 @@ def run(
     sets = data_sets(recipe, place.data)
     say(str(sets))
     start = starting_point(recipe, place.folder, place.init)
-    folder = _claimed_folder(recipe, place, sets, start, origin)
-    with contextlib.closing(folder.checkpoints()) as checkpoints, savings.use(**place.savings):
-        if checkpoints.latest() == recipe.steps:
-            say(f"{folder.path}: all {recipe.steps} steps are done already")
-        elif not _train(
+    held = hold(place.folder, say) if leads else contextlib.nullcontext()
+    with held as lock, savings.use(**place.savings):
+        events = tensorboard(place.folder) if place.tensorboard and leads else None
+        folder = RunFolder(place.folder, events, writes=leads, lock=lock)
+        _claim(folder, recipe, sets, start, origin)
+        batches, uniform = _checked_batches(recipe, place, mesh, sets, folder, say)
+        _note_steps(folder, recipe, origin, say)
+        if not _train(
             recipe,
             place,
             mesh=mesh,
             sets=sets,
+            batches=batches,
+            uniform=uniform,
             start=start,
             folder=folder,
-            checkpoints=checkpoints,
             say=say,
+            stop=stop or StopRequest(),
         ):
             return None
     say(f"{folder.path}: {recipe.steps} steps done, {time.monotonic() - started:.0f} s this time")
@@ -94,13 +108,18 @@ def run(
     return evaluations[-1]
 
 
-def _claimed_folder(
-    recipe: Recipe, place: Place, sets: DataSets, start: StartingPoint, origin: dict[str, Any]
-) -> RunFolder:
-    """The run's folder, which holds this recipe and these data sets or nothing yet."""
-    leads = is_leader()
-    events = tensorboard(place.folder) if place.tensorboard and leads else None
-    folder = RunFolder(place.folder, events, writes=leads)
+def _claim(
+    folder: RunFolder,
+    recipe: Recipe,
+    sets: DataSets,
+    start: StartingPoint,
+    origin: dict[str, Any],
+) -> None:
+    """Make sure that the folder holds this recipe and these data sets, or nothing yet."""
+    if is_leader():
+        folder.remove_leftovers()
+    enough = recipe.steps >= (folder.checkpoints().latest() or 0)
+    may_differ = {"steps": recipe.steps} if enough else {}  # they decide nothing that is done
     folder.claim(
         {
             **origin,
@@ -110,11 +129,48 @@ def _claimed_folder(
             "started_from": start.source,
             "environment": environment(),
         },
-        lambda stored, _: differences(stored, recipe),
+        lambda stored, _: differences({**stored, **may_differ}, recipe),
     )
     wait_for_all("the run folder is there")
     check_same_data(folder.path, folder.described().get("data"), sets.instead)
-    return folder
+
+
+def _checked_batches(
+    recipe: Recipe, place: Place, mesh: Mesh, sets: DataSets, folder: RunFolder, say: Say
+) -> tuple[Batches, bool]:
+    """Batches of data that are sound and, in a run that goes on, those that it has read so far."""
+    train, validation = (
+        check_labels(
+            source,
+            threads=place.threads,
+            decode_images=place.check_images,
+            learned=source is sets.train,
+        )
+        for source in (sets.train, sets.validation)
+    )
+    if several := dict.fromkeys(train.several_frames + validation.several_frames):
+        say(frames_line(list(several)))
+    claim = functools.partial(
+        folder.claim_data,
+        {"train": train.contents, "validation": validation.contents},
+        data_differences,
+        accept=place.accept_changed_data,
+        say=say,
+    )
+    if is_leader():
+        claim()
+    wait_for_all("the data are those of the run")
+    if not is_leader():  # this process may read other files
+        claim()
+    return checked_batches(recipe, sets.train, train, part=own_part(mesh), say=say)
+
+
+def _note_steps(folder: RunFolder, recipe: Recipe, origin: dict[str, Any], say: Say) -> None:
+    """Write down where a run goes on to another number of steps than it was started with."""
+    stored = folder.described()["recipe"]
+    if stored["steps"] != recipe.steps:
+        say(f"{folder.path}: steps were {stored['steps']}, and are {recipe.steps} now")
+        folder.change(**origin, recipe={**stored, "steps": recipe.steps})
 
 
 def _train(
@@ -123,18 +179,16 @@ def _train(
     *,
     mesh: Mesh,
     sets: DataSets,
+    batches: Batches,
+    uniform: bool,
     start: StartingPoint,
     folder: RunFolder,
-    checkpoints: Checkpoints,
     say: Say,
+    stop: StopRequest,
 ) -> bool:
     """Train from the start or the last checkpoint; False where asked to stop early."""
-    batches, uniform = checked_batches(
-        recipe, sets.train, threads=place.threads, part=own_part(mesh), say=say
-    )
-    check_labels(sets.validation, threads=place.threads)
     optimizer = recipe.optimizer()
-    state = _state(recipe, place, mesh, start, optimizer, folder, checkpoints, say)
+    state = _state(recipe, place, mesh, start, optimizer, folder, say)
     train_step = make_train_step(
         recipe.model,
         optimizer,
@@ -145,19 +199,25 @@ def _train(
         mesh=mesh,
         shard_optimizer=place.shard_optimizer,
     )
-    done = int(state.step)
-    read = read_ahead(batches, done, recipe.steps, threads=place.threads)
+    read = read_ahead(batches, int(state.step), recipe.steps, threads=place.threads)
     reporter = Reporter(
         folder.path.name,
         recipe.steps,
-        done=done,
+        done=int(state.step),
         images_per_step=batches.batch_size,
         quiet=not is_leader(),
     )
 
     def evaluate_state(state: State, step: int) -> dict[str, Any]:
-        scores = evaluate_on(
-            recipe, sets.validation, state.variables, start.preprocessing, mesh=mesh
+        scores = evaluate(
+            recipe.model,
+            state.variables,
+            start.preprocessing,
+            sets.validation,
+            batch_size=recipe.batch_size,
+            absent=recipe.absent,
+            mesh=mesh,
+            progress=lambda *_: stop.check(),
         )
         reporter.say(f"{folder.path.name}: step {step}, {format_scores(scores)}")
         return score_line(scores, step=step, split=split_name(sets.validation))
@@ -173,14 +233,15 @@ def _train(
                 evaluate_every=recipe.evaluate_every,
             ),
             folder=folder,
-            checkpoints=checkpoints,
+            checkpoints=folder.checkpoints(),
             evaluate=evaluate_state,
             reporter=reporter,
+            stop=stop,
         )
-    if reached_the_end and is_leader():
+    if reached_the_end and is_leader() and not folder.examples_file.exists():
         variables = jax.device_get(state.variables)
-        examples = draw_examples(recipe, sets.validation, variables, start.preprocessing)
-        write_png(folder.path / "examples.png", examples)
+        drawn = draw_examples(recipe.model, sets.validation, variables, start.preprocessing)
+        write_png(folder.examples_file, drawn)
     return reached_the_end
 
 
@@ -191,10 +252,9 @@ def _state(
     start: StartingPoint,
     optimizer: Any,
     folder: RunFolder,
-    checkpoints: Checkpoints,
     say: Say,
 ) -> State:
-    """The state of the last checkpoint, whatever devices it is from, or that of the start."""
+    """The state of the last sound checkpoint, whatever devices it is from, or that of the start."""
     replicated = functools.partial(replicate, mesh)
     spread = functools.partial(shard_over_data, mesh)
     state = create_state(
@@ -204,13 +264,19 @@ def _state(
         place=replicated,
         place_optimizer=spread if place.shard_optimizer else replicated,
     )
-    done = checkpoints.latest()
-    folder.rewind(done or 0)
-    if done is None:
+    restored = folder.checkpoints().restore_newest(state, say)
+    done = 0 if restored is None else int(restored.step)
+    folder.rewind(done)
+    if done < recipe.steps and is_leader():
+        folder.examples_file.unlink(missing_ok=True)  # drawn after fewer steps
+    if restored is None:
         say(f"start: {start.source}")
         return state
-    say(f"{folder.path}: resuming after step {done} of {recipe.steps}")
-    return jax.tree.map(jnp.copy, checkpoints.restore(done, state))
+    if done == recipe.steps:
+        say(f"{folder.path}: all {done} steps are done already")
+    else:
+        say(f"{folder.path}: resuming after step {done} of {recipe.steps}")
+    return jax.tree.map(jnp.copy, restored)
 
 
 def _without_size(batch: dict[str, Any]) -> dict[str, Any]:

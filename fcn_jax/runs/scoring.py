@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,19 +15,20 @@ from fcn_jax.data.source import Source
 from fcn_jax.devices.mesh import make_mesh, own_part
 from fcn_jax.inference.confusion import confusion_matrices
 from fcn_jax.inference.predictor import Predictor
-from fcn_jax.metrics import FOUR, Scores, score
+from fcn_jax.metrics import FOUR, Absent, Scores, score
 from fcn_jax.preprocessing import AnyPreprocessing
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import contact_sheet
-from fcn_jax.runs.recipe import Recipe
 
 
-def evaluate_on(
-    recipe: Recipe,
-    source: Source,
+def evaluate(
+    net: nn.Module,
     variables: Any,
-    preprocessing: AnyPreprocessing,
+    preprocessing: Callable[..., Any],
+    source: Source,
     *,
+    batch_size: int = 1,
+    absent: Absent = Absent.IN_NEITHER,
     threads: int = 4,
     mesh: Mesh | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -36,10 +38,12 @@ def evaluate_on(
     Of several processes each reads its own part, and all get the scores of the whole.
 
     Args:
-        recipe: gives the net, the batch size and which classes the mean IU leaves out.
-        source: the data set.
+        net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k).
         variables: the net's.
-        preprocessing: what the variables expect.
+        preprocessing: makes the net's input from uint8 images and sizes, on the device.
+        source: the data set.
+        batch_size: images at a time; changes no score.
+        absent: which classes the mean IU leaves out.
         threads: threads that read images ahead.
         mesh: the devices; by default as many as the batch can use.
         progress: called with the number of batches done and of all.
@@ -48,17 +52,16 @@ def evaluate_on(
         The scores; by name, in the data set's order, if it has several labels.
     """
     sizes = [source.size(i) for i in range(len(source))]
-    size = recipe.batch_size
-    mesh = mesh or make_mesh(size)
+    mesh = mesh or make_mesh(batch_size)
     batches = evaluation_batches(
         source,
-        batch_size=size,
-        canvases=choose_canvases(sizes, size),
+        batch_size=batch_size,
+        canvases=choose_canvases(sizes, batch_size),
         part=own_part(mesh),
     )
     read = read_ahead(batches, 0, len(batches), threads=threads)
     matrices = confusion_matrices(
-        recipe.model,
+        net,
         variables,
         preprocessing,
         read,
@@ -68,7 +71,7 @@ def evaluate_on(
     )
     return as_plain(
         {
-            name: score(matrix, absent=recipe.absent)
+            name: score(matrix, absent=absent)
             for name, _, matrix in zip_named(source.num_classes, matrices)
         }
     )
@@ -94,10 +97,10 @@ def format_scores(scores: Scores | dict[str, Scores]) -> str:
 
 
 def draw_examples(
-    recipe: Recipe, source: Source, variables: Any, preprocessing: AnyPreprocessing, count: int = 4
+    net: nn.Module, source: Source, variables: Any, preprocessing: AnyPreprocessing, count: int = 4
 ) -> np.ndarray:
     """Image, truth and prediction of a few examples, side by side."""
-    predict = Predictor(recipe.model, variables, preprocessing)
+    predict = Predictor(net, variables, preprocessing)
     picks = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
     predict.prepare(source.size(int(i)) for i in picks)
     first = next(iter(source.num_classes)) if isinstance(source.num_classes, Mapping) else None

@@ -1,12 +1,14 @@
 """What a run starts from: random parameters, converted weights or an earlier run."""
 
 import dataclasses
+import functools
+import sys
 from pathlib import Path
 from typing import Any
 
 from fcn_jax.preprocessing import AnyPreprocessing, ByInput, Preprocessing, from_description
 from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
-from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.checkpoints import nested
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import initial_variables, variables_of, zero_variables
 from fcn_jax.weights.surgery import expand_input, transplant
@@ -120,30 +122,44 @@ def read_variables(path: Path) -> tuple[dict[str, Any], AnyPreprocessing]:
 def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a run, at its best step unless another is asked for.
 
+    Where that checkpoint is damaged, those of the newest sound one; a line on stderr says so.
+
     Raises:
-        ValueError: there is no such run, or it has no such checkpoint.
+        ValueError: there is no such run, or it has no such checkpoint, or no sound one.
     """
     folder = RunFolder(path)
-    described = folder.described()
-    checkpoints = Checkpoints(path / "checkpoints")
+    checkpoints, preprocessing = folder.checkpoints(), _preprocessing(folder)
+    steps = checkpoints.steps()
+    if not steps:
+        raise ValueError(f"{path} has no checkpoint yet; train it to its first evaluation")
+    if step is None:
+        say = functools.partial(print, file=sys.stderr)
+        state = nested(checkpoints.newest_sound(say, first=folder.best_step())[1])
+    elif step in steps:
+        state = checkpoints.restore_as_saved(step)
+    else:
+        raise ValueError(f"{path} has no checkpoint of step {step}; it has {steps}")
+    parts = (state.get(name, {}) for name in ("learning", "frozen", "batch_stats"))
+    return variables_of(*parts), preprocessing
+
+
+def _preprocessing(folder: RunFolder) -> AnyPreprocessing:
+    """What a run's variables expect.
+
+    Raises:
+        ValueError: this is no run, or its recipe.json does not say it.
+    """
     try:
-        steps = checkpoints.steps()
-        if not steps:
-            raise ValueError(f"{path} has no checkpoint yet; train it to its first evaluation")
-        best = folder.best_step()
-        chosen = step if step is not None else best if best in steps else steps[-1]
-        if chosen not in steps:
-            raise ValueError(f"{path} has no checkpoint of step {chosen}; it has {steps}")
-        state = checkpoints.restore_as_saved(chosen)
-    finally:
-        checkpoints.close()
-    variables = variables_of(state["learning"], state["frozen"] or {}, state["batch_stats"])
-    return variables, from_description(described["preprocessing"])
+        return from_description(folder.described()["preprocessing"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder.recipe_file} is damaged: its `preprocessing` is wrong or missing ({error!r})"
+        ) from None
 
 
 def _run_folder(run: str, workdir: Path) -> Path:
     """The folder of an earlier run, next to this one's."""
-    path = workdir.parent / run
+    path = workdir.parent / Path(run).expanduser()
     if not (path / "recipe.json").exists():
         raise ValueError(
             f"this recipe starts from the run {run}, and {path} is not there; run "
@@ -158,8 +174,8 @@ def _find(start: FromWeights | FromRun, workdir: Path) -> Path:
         return _run_folder(start.run, workdir)
     places = [Path("weights"), Path(__file__).resolve().parents[2] / "weights"]
     for place in places:
-        if (place / start.file).exists():
-            return place / start.file
+        if (path := place / Path(start.file).expanduser()).exists():
+            return path
     raise ValueError(
         f"this recipe starts from the weights {start.file}; they are neither in "
         + " nor in ".join(dict.fromkeys(str(p.absolute()) for p in places))

@@ -4,26 +4,28 @@ A run may be killed at any moment. Started again, it resumes from its last check
 batches and ends with the same parameters: state and batch of step n depend on (seed, n) alone.
 """
 
+import contextlib
 import dataclasses
+import json
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
-from fcn_jax.devices.processes import stop_agreed
+from fcn_jax.atomic import write_atomically
+from fcn_jax.devices.processes import is_leader
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.progress import Reporter
 from fcn_jax.training.run_folder import RunFolder
-from fcn_jax.training.state import State
+from fcn_jax.training.state import State, not_finite
 from fcn_jax.training.step import Batch
+from fcn_jax.training.stopping import StoppedError, StopRequest
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number."""
+    """The loss or the state became infinite or not a number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,52 +55,27 @@ class Intervals:
         return step == self.steps or bool(self.evaluate_every and step % self.evaluate_every == 0)
 
 
-class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a request to save and stop; a second Ctrl-C interrupts.
-
-    Several processes all stop after the same step, whichever of them got the signal: JAX's own
-    handler of SIGTERM tells the others. So that handler stays, and Ctrl-C is sent on as SIGTERM.
-    """
-
-    def __init__(self):
-        self._several = jax.process_count() > 1
-        self.signal: signal.Signals | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        try:
-            own = (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT)
-            for number in own:
-                self._before[number] = signal.signal(number, self._note)
-        except ValueError:  # not in the main thread, which alone receives signals
-            pass
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        signal.signal(number, self._before[number] or signal.SIG_DFL)
-        if self._several:
-            os.kill(os.getpid(), signal.SIGTERM)
-        else:
-            self.signal = signal.Signals(number)
-
-    def asked_at(self, step: int) -> bool:
-        """Whether to stop after this step; call it once after every step."""
-        if self._several and stop_agreed(step):
-            self.signal = signal.SIGTERM
-        return self.signal is not None
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
 class _Losses:
     """Losses of dispatched steps, read one step late so that the device never waits."""
 
-    def __init__(self, folder: RunFolder, reporter: Reporter, log_every: int):
+    def __init__(self, folder: RunFolder, reporter: Reporter, log_every: int, saved: int):
+        self._saved = saved  # the step of the last checkpoint; 0 if there is none
         self._folder, self._reporter, self._log_every = folder, reporter, log_every
         self._pending: tuple[int, Any] | None = None
         self._since_last_line: list[float] = []
+        self._kept_file = folder.path / "losses.json"
+
+    def keep(self, step: int) -> None:
+        """Keep what has no line yet for the run that resumes after this step."""
+        if is_leader():
+            kept = json.dumps({"step": step, "losses": self._since_last_line})
+            write_atomically(self._kept_file, lambda part: part.write_text(kept + "\n"))
+
+    def take(self, step: int) -> None:
+        """Take what `keep` kept, if it was kept at this step."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            kept = json.loads(self._kept_file.read_text())
+            self._since_last_line = kept["losses"] if kept["step"] == step else []
 
     def add(self, step: int, loss: Any) -> None:
         self.check()
@@ -111,23 +88,59 @@ class _Losses:
         step, loss = self._pending[0], float(self._pending[1])
         self._pending = None
         if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss of step {step} is {loss}; the last checkpoint is from an earlier step. "
-                "Lower the learning rate, or check that it fits this loss normalisation (a rate "
-                "for a mean over pixels is about 1e5 times too large for their sum)"
-            )
+            raise self._error(f"the loss of step {step} is {loss}")
         self._since_last_line.append(loss)
         self._reporter.step(step, loss)
         if step % self._log_every == 0:
             self.write(step)
 
+    def settle(self, state: State, step: int, *, as_line: bool) -> None:
+        """Before a save: write or keep the losses, or raise if the state must not be saved."""
+        self.check()
+        if names := not_finite(state):
+            more = f" and {len(names) - 1} other arrays" if len(names) > 1 else ""
+            raise self._error(
+                f"after the update of step {step}, {names[0]}{more} hold values that are infinite "
+                "or not a number, so this state is not saved"
+            )
+        (self.write if as_line else self.keep)(step)
+        self._folder.check_ours()
+        self._saved = step
+
+    def _error(self, what: str) -> NonFiniteLossError:
+        last = f"the checkpoint of step {self._saved} is the last good one"
+        return NonFiniteLossError(
+            f"{what}; {last if self._saved else 'there is no checkpoint yet'}. Lower the learning "
+            "rate, or check that it fits this loss normalisation (a rate for a mean over pixels is "
+            "about 1e5 times too large for their sum)"
+        )
+
     def write(self, step: int) -> None:
         """Write the mean loss since the last line, and the speed."""
         losses, self._since_last_line = self._since_last_line, []
-        if losses:
-            self._folder.append(step=step, loss=sum(losses) / len(losses))
+        if not losses:
+            return
+        self._folder.append(step=step, loss=sum(losses) / len(losses))
         if self._reporter.speed:
             self._folder.append_speed(step=step, **self._reporter.speed)
+
+
+def _evaluated(
+    state: State,
+    step: int,
+    evaluate: Callable[[State, int], dict[str, Any]],
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+) -> bool:
+    """Evaluate a saved state, unless that was done before; False where asked to stop."""
+    if any(line["step"] == step and "mean_iu" in line for line in folder.metrics()):
+        return True
+    try:
+        folder.append(**evaluate(jax.block_until_ready(state), step))
+    except StoppedError:
+        return False
+    checkpoints.keep_only(step, folder.best_step())
+    return True
 
 
 def fit(
@@ -140,6 +153,7 @@ def fit(
     checkpoints: Checkpoints,
     evaluate: Callable[[State, int], dict[str, Any]],
     reporter: Reporter,
+    stop: StopRequest | None = None,
 ) -> tuple[State, bool]:
     """Train from `state.step` to `intervals.steps`.
 
@@ -150,37 +164,49 @@ def fit(
         intervals: how long to train, and how often to do the rest.
         folder: gets the logged losses, the evaluations and, in another file, the speed.
         checkpoints: get the state at every interval, and when the process is asked to stop.
-        evaluate: called with a state and its step; returns the line of metrics.
+        evaluate: called with a saved state and its step; returns the line of metrics, or raises
+            StoppedError. If the run is stopped or killed first, the resumed run evaluates.
         reporter: shows the progress.
+        stop: asks to stop early.
 
     Returns:
-        The last state, saved, and whether all steps are done: not if SIGTERM or Ctrl-C stopped it.
+        The last state, saved, and whether all is done: not if SIGTERM or Ctrl-C stopped the run.
 
     Raises:
-        NonFiniteLossError: names the step; the last checkpoint is from an earlier step.
+        NonFiniteLossError: the loss or the state is not finite; the last checkpoint stays.
     """
-    losses = _Losses(folder, reporter, intervals.log_every)
-    with StopRequest() as stop:
-        for step in range(int(state.step) + 1, intervals.steps + 1):
+    stop = stop or StopRequest()
+    step = first = int(state.step)
+    losses = _Losses(folder, reporter, intervals.log_every, saved=step)
+    losses.take(step)
+
+    def evaluated() -> bool:
+        return not intervals.evaluates_at(step) or _evaluated(
+            state, step, evaluate, folder, checkpoints
+        )
+
+    with contextlib.ExitStack() as noting:
+        going_on = step == 0 or evaluated()
+        while going_on and step < intervals.steps:
             before = time.monotonic()
             batch = next(batches)
             reporter.wait(time.monotonic() - before)
             state, metrics = train_step(state, batch)
+            if step == first:  # before, there is nothing to save, and compiling may take minutes
+                noting.enter_context(stop)
+            step += 1
             losses.add(step, metrics["loss"])
-            if not (stop.asked_at(step) or intervals.saves_at(step)):
+            going_on = not stop.asked()
+            if going_on and not intervals.saves_at(step):
                 continue
-            losses.check()
-            losses.write(step)
             before = time.monotonic()
-            if intervals.evaluates_at(step):
-                jax.block_until_ready(state)
-                folder.append(**evaluate(state, step))
+            losses.settle(state, step, as_line=intervals.saves_at(step))
             checkpoints.save(step, state, best=folder.best_step())
+            going_on = going_on and evaluated()
             reporter.pause(time.monotonic() - before)
-            if stop.signal and step < intervals.steps:
-                reporter.say(
-                    f"stopped by {stop.signal.name} after step {step}, which is saved; the same "
-                    "command resumes from there"
-                )
-                return state, False
-    return state, True
+    if not going_on and stop.signal:
+        reporter.say(
+            f"stopped by {stop.signal.name} after step {step}, which is saved; the same command "
+            "resumes from there"
+        )
+    return state, going_on

@@ -56,6 +56,7 @@ class Reporter:
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
+        self._console.show_cursor()  # a second Ctrl-C ends the process at once
         return self
 
     def __exit__(self, *_: object) -> None:

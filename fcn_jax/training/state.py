@@ -92,6 +92,23 @@ def create_state(
     return State(place(jnp.zeros((), jnp.int32)), learning, rest, stats, opt_state)
 
 
+def not_finite(state: State) -> list[str]:
+    """The names of the arrays that hold a value that is infinite or not a number."""
+    named = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    finite = _finite([leaf for _, leaf in named])
+    return [name for (name, _), good in zip(named, finite, strict=True) if not good]
+
+
+@jax.jit
+def _finite(arrays: list[Any]) -> Any:
+    """Whether all values of each array are finite: bool, one per array."""
+    return [jnp.isfinite(array).all() for array in arrays]
+
+
 def state_shardings(state: State, mesh: Mesh, *, shard_optimizer: bool) -> State:
     """The sharding of every array of a state: replicated on every device of the mesh.
 

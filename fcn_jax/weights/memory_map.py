@@ -1,20 +1,15 @@
-"""Opens files for the readers: mapped into memory, and with one error for a damaged file."""
+"""Opens files of weights: mapped into memory, and with one error for a damaged file."""
 
 import contextlib
 import mmap
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
-from safetensors import SafetensorError
+from fcn_jax import damage
 
 AnyPath = str | os.PathLike[str]
 """What every public reader and writer takes as a path."""
-
-DAMAGE = (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error, SafetensorError)
-"""What the readers, and the libraries that they call, raise on a damaged file."""
 
 
 class MemoryMap(mmap.mmap):
@@ -48,15 +43,7 @@ def check_exists(path: Path) -> None:
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str, remedy: str) -> Iterator[None]:
-    """Turns what a reader raises on a damaged file into one ValueError that names the file.
-
-    Args:
-        path: the file, which must exist.
-        kind: what it should be, such as ".npz of plain arrays".
-        remedy: what the user can do, a sentence.
-    """
+    """`damage.reading` for a file that must exist."""
     check_exists(path)
-    try:
+    with damage.reading(path, kind, remedy):
         yield
-    except DAMAGE as error:
-        raise ValueError(f"{path} is not a complete {kind} ({error}). {remedy}") from error

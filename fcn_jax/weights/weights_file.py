@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -21,6 +22,8 @@ from fcn_jax.weights.layouts import Arrays
 from fcn_jax.weights.memory_map import AnyPath, reading
 
 FORMAT = "fcn_jax weights 1"
+TYPES = frozenset("BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64".split())
+"""The types of numbers that numpy has too, as safetensors calls them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class Metadata:
         source: where the weights are from, for people.
         source_sha256: checksum of the file they were read from, or "".
         net: the whole net as text, or "" for a classifier.
+        class_names: a name for each class, by output's name if it has several; empty if unknown.
     """
 
     architecture: str
@@ -42,6 +46,7 @@ class Metadata:
     source: str
     source_sha256: str = ""
     net: str = ""
+    class_names: Any = ()
 
 
 def save_weights(path: AnyPath, variables: Mapping[str, Any], metadata: Metadata) -> None:
@@ -66,8 +71,9 @@ def save_weights(path: AnyPath, variables: Mapping[str, Any], metadata: Metadata
     # One entry only: safetensors keeps no order of entries, and equal weights are equal files.
     fields = {"format": FORMAT, **dataclasses.asdict(metadata)}
     fields["preprocessing"] = describe_preprocessing(metadata.preprocessing)
-    if not metadata.net:
-        del fields["net"]
+    for optional in ("net", "class_names"):
+        if not fields[optional]:
+            del fields[optional]
     write_atomically(path, lambda part: write_safetensors(part, arrays, json.dumps(fields)))
 
 
@@ -108,12 +114,13 @@ def load_weights(
             f"{path} was not written by fcn_jax: expected format {FORMAT!r}, found {found!r}."
             " Convert it with `python -m fcn_jax convert`."
         )
-    try:
+    with reading(path, "weights of fcn_jax", "Make or copy it again."):
+        _check_arrays(flat)
         preprocessing = read_preprocessing(fields.pop("preprocessing"))
-        metadata = Metadata(preprocessing=preprocessing, **fields)
+        names = fields.pop("class_names", ())
+        names = {k: tuple(v) for k, v in names.items()} if isinstance(names, dict) else tuple(names)
+        metadata = Metadata(preprocessing=preprocessing, class_names=names, **fields)
         variables = traverse_util.unflatten_dict(flat, sep="/")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: its metadata is damaged ({error!r}). Make it again.") from error
     if architecture not in (None, metadata.architecture):
         raise ValueError(
             f"{path} holds weights of {metadata.architecture}; expected {architecture}."
@@ -128,10 +135,25 @@ def read_safetensors(path: AnyPath) -> tuple[Arrays, str]:
     Raises:
         ValueError: the file is missing, damaged or of another kind.
     """
-    with reading(Path(path), ".safetensors file", "Make or copy it again."):
+    with reading(Path(path), "a .safetensors file", "Make or copy it again."):
         with safetensors.safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get("fcn_jax", "")
-            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118
+            text, names = (file.metadata() or {}).get("fcn_jax", ""), list(file.keys())
+            for name in names:
+                if (found := file.get_slice(name).get_dtype()) not in TYPES:
+                    raise ValueError(f"{name} has numbers of the type {found}, which is not read")
+            return {name: file.get_tensor(name) for name in names}, text
+
+
+def _check_arrays(flat: Arrays) -> None:
+    """Raises ValueError for arrays that no net has: of clashing names, or not finite numbers."""
+    for name, array in flat.items():
+        above = name.split("/")[:-1]
+        if clash := {"/".join(above[: n + 1]) for n in range(len(above))} & flat.keys():
+            raise ValueError(f"{clash.pop()} is an array, and {name} lies below it")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} holds numbers of the type {array.dtype}, not float32")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite numbers")
 
 
 def json_object(text: str) -> dict[str, Any]:

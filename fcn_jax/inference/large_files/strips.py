@@ -1,63 +1,128 @@
 """Reads and writes image files in strips, so that the image need not fit into memory."""
 
-import warnings
+import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from fcn_jax.atomic import write_atomically
-from fcn_jax.inference.folder import read_rgb
-from fcn_jax.inference.large_files import png, tiff
-from fcn_jax.inference.large_files.decoding import NotInStrips, SizeAndStrips
+from fcn_jax.atomic import draft, naming
+from fcn_jax.damage import reading
+from fcn_jax.data import png, tiff, tiff_tags
+from fcn_jax.data.errors import DataError
+from fcn_jax.data.images import AS_STORED, ImageOptions, Pixels, as_rgb, largest
+from fcn_jax.data.readers import check_file, image_size, read_depth, read_image
+from fcn_jax.data.small_files import NotInStrips
+from fcn_jax.inference.memory import any_size, check_decodable
 
+STRIP_BYTES = 1 << 22  # of pixels, stored or as RGB; a strip has no more, or else one row
+
+SizeAndStrips = tuple[tuple[int, int], Iterator[UInt8[np.ndarray, "r w 3"]]]
+"""Rows and columns of an image, and its strips from the top down, RGB."""
 Rows = Callable[[int, int], UInt8[np.ndarray, "r w 3"]]
 """Gives the rows from `start` to before `stop` of an image, RGB."""
 
 
-def read_strips(path: Path | str) -> SizeAndStrips:
+def read_strips(path: Path | str, options: ImageOptions = AS_STORED) -> SizeAndStrips:
     """Opens an image file to be read once, from the top down.
 
     One strip is in memory: of a PNG or an uncompressed TIFF about 4 MB, of other TIFFs one row of
-    tiles or one stored strip. Other formats, interlaced PNGs, TIFFs with a plane for each channel,
-    and images that EXIF turns are read whole, up to the size at which Pillow warns of a
-    decompression bomb.
+    tiles or one stored strip. Other formats, interlaced PNGs, TIFFs in JPEG of the old style, and
+    images that their metadata turn are read whole, if memory allows. Images of 16 bits are read
+    twice, first for their largest number, unless `options` say which is white.
 
     Args:
-        path: a file of any format that Pillow reads.
+        path: a file of any kind that `read_image` reads.
+        options: what the file does not say of its pixels.
 
     Returns:
         Rows and columns of the image, and its strips: uint8 (r, w, 3), 0..255, RGB, with the pixels
-        that `folder.read_rgb` gives.
+        that `fcn_jax.data.readers.read_image` gives.
 
     Raises:
-        ValueError: if the image is too large for its format, or damaged; also from the iterator.
-        OSError: if the file is missing or not an image.
+        DataError: if the image is missing, damaged, too large for its kind, or leaves open what its
+            pixels mean; also from the iterator.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        magic = file.read(len(png.MAGIC))
-    try:
-        if magic == png.MAGIC:
-            return png.png_strips(path)
-        if magic[:4] in tiff.MAGICS:
-            return tiff.tiff_strips(path)
-        reason = "its format cannot be read strip by strip"
-    except NotInStrips as error:
-        reason = str(error)
-    try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = read_rgb(path)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path}: {reason}, so it can only be read whole; expected at most "
-            f"{Image.MAX_IMAGE_PIXELS:,} pixels for that, found more. Save it upright as a PNG "
-            "that is not interlaced, or as a TIFF in tiles."
-        ) from error
-    return image.shape[:2], iter([image])
+    found = _stored_strips(path)
+    if isinstance(found, NotInStrips):
+        with _whole(path, found):
+            image = read_image(path, options=options)
+        return image.shape[:2], iter([image])
+    size, stored = found
+    return size, _as_rgb(stored, options, str(path))
+
+
+def _stored_strips(
+    path: Path,
+) -> NotInStrips | tuple[tuple[int, int], Callable[[], Iterator[Pixels]]]:
+    """Rows and columns, and what reads the strips of stored pixels; or why there is nothing."""
+    check_file(path)
+    with _reading(path):
+        with path.open("rb") as file:
+            magic = file.read(len(png.MAGIC))
+        try:
+            if magic == png.MAGIC:
+                size, strips = png.png_strips(path, STRIP_BYTES)
+            elif magic[:4] in tiff_tags.MAGICS:
+                size, strips = tiff.tiff_strips(path, STRIP_BYTES)
+            else:
+                return NotInStrips("an image of this kind")
+        except NotInStrips as reason:
+            return reason
+
+    def named() -> Iterator[Pixels]:
+        with _reading(path):
+            yield from strips()
+
+    return size, named
+
+
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(path, "an image", "It may be damaged or cut short: copy it again.", DataError)
+
+
+def _as_rgb(
+    stored: Callable[[], Iterator[Pixels]], options: ImageOptions, where: str
+) -> Iterator[UInt8[np.ndarray, "r w 3"]]:
+    most = None
+    for pixels in stored():
+        if most is None and pixels.values.dtype == np.uint16 and options.max_value is None:
+            most = max(largest(others, options, where) for others in stored())
+        yield as_rgb(pixels, options, where, most)
+
+
+@contextlib.contextmanager
+def _whole(path: Path, reason: NotInStrips) -> Iterator[None]:
+    """A context to read an image whole, if memory allows."""
+    with any_size():
+        check_decodable(path, image_size(path), f"{reason} cannot be read strip by strip")
+        yield
+
+
+def read_depth_strips(path: Path | str) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
+    """As `read_strips`, of a depth image: strips uint16 (r, w, 1), as `readers.read_depth`.
+
+    Raises:
+        DataError: as `read_strips`, or the image is not of 16 bits and one band.
+    """
+    path = Path(path)
+    found = _stored_strips(path)
+    if isinstance(found, NotInStrips):
+        with _whole(path, found):
+            image = read_depth(path)
+        return image.shape[:2], iter([image])
+    size, stored = found
+
+    def depth(values: np.ndarray) -> np.ndarray:
+        if values.dtype != np.uint16 or values.shape[-1] != 1:
+            kind = f"{8 * values.itemsize} bits and {values.shape[-1]} bands"
+            raise DataError(f"{path}: expected depth as a 16-bit gray image, found {kind}.")
+        return values
+
+    return size, (depth(pixels.values) for pixels in stored())
 
 
 def row_window(strips: Iterator[UInt8[np.ndarray, "r w 3"]]) -> Rows:
@@ -74,7 +139,7 @@ def row_window(strips: Iterator[UInt8[np.ndarray, "r w 3"]]) -> Rows:
         while end < stop:
             parts.append(next(strips))
             end += len(parts[-1])
-        held, first = np.concatenate(parts), start
+        held, first = parts[0] if len(parts) == 1 else np.concatenate(parts), start
         return held[: stop - start]
 
     return rows
@@ -99,29 +164,49 @@ def write_strips(
 
     Raises:
         ValueError: if `path` does not end in `.png`: other formats do not keep indices.
-
-    Source: PNG (W3C, third edition), sections 5 and 11.2.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
+    with png_rows(path, size, palette) as write:
+        for strip in strips:
+            write(strip)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def png_rows(
+    path: Path | str, size: tuple[int, int], palette: UInt8[np.ndarray, "256 3"] | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A context that gives a function, which adds a strip to a PNG; arguments as `write_strips`.
+
+    Source: PNG (W3C, third edition), sections 5, 9.2 and 11.2.
+    """
+    check_png(path)
+    packer, rows = zlib.compressobj(), 0
+    with draft(path) as part, part.open("wb") as file:
+
+        def write(strip: np.ndarray) -> None:
+            nonlocal rows
+            assert strip.shape[1] == size[1], (strip.shape, size)
+            rows += len(strip)
+            lines = np.pad(strip.reshape(len(strip), -1), png.FILTER_0)
+            if palette is None:  # filter 1: neighbouring colours differ little
+                lines[:, 0] = 1
+                lines[:, 4:] = strip.reshape(len(strip), -1)[:, 3:] - lines[:, 1:-3]
+            with naming(Path(path)):
+                file.write(png.chunk(b"IDAT", packer.compress(lines.tobytes())))
+
+        colour = 2 if palette is None else 3
+        file.write(png.MAGIC + png.header_chunk(*size, depth=8, colour=colour))
+        if palette is not None:
+            file.write(png.chunk(b"PLTE", palette.tobytes()))
+        yield write
+        assert rows == size[0], (rows, size)
+        file.write(png.chunk(b"IDAT", packer.flush()) + png.chunk(b"IEND", b""))
+
+
+def check_png(path: Path | str) -> None:
+    """Raises ValueError if the name of a file to write does not end in `.png`."""
+    if Path(path).suffix.lower() != ".png":
         raise ValueError(
-            f"{path}: expected .png, found {path.suffix!r}: only a palette PNG keeps class "
+            f"{path}: expected .png, found {Path(path).suffix!r}: only a palette PNG keeps class "
             "indices. Name it .png."
         )
-
-    def write(draft: Path) -> None:
-        packer, rows = zlib.compressobj(), 0
-        colour = 2 if palette is None else 3
-        with draft.open("wb") as file:
-            file.write(png.MAGIC + png.header_chunk(*size, depth=8, colour=colour))
-            if palette is not None:
-                file.write(png.chunk(b"PLTE", palette.tobytes()))
-            for strip in strips:
-                assert strip.shape[1] == size[1], (strip.shape, size)
-                rows += len(strip)
-                lines = np.pad(strip.reshape(len(strip), -1), png.FILTER_0)
-                file.write(png.chunk(b"IDAT", packer.compress(lines.tobytes())))
-            assert rows == size[0], (rows, size)
-            file.write(png.chunk(b"IDAT", packer.flush()) + png.chunk(b"IEND", b""))
-
-    return write_atomically(path, write)

@@ -52,6 +52,7 @@ class Report:
             progress.TimeRemainingColumn(),
         )
         with progress.Progress(*columns, console=self._console) as bar:
+            self._console.show_cursor()  # Ctrl-C ends the process at once
             task = bar.add_task(what, total=total, completed=done)
             yield lambda count: bar.advance(task, count)
 

@@ -10,28 +10,23 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shutil
 import stat
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from fcn_jax.damage import reading
 from fcn_jax.data.readers import DataError
 
 _CHUNK = 1 << 20
 _BOMB = "it unpacks to far more than expected"
-# What the standard library raises on archives that are cut off, damaged, or encrypted.
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-)
+# What every file system holds: bytes of a name and of a path, and folders in folders.
+_MOST_NAME, _MOST_PATH, _MOST_FOLDERS = 255, 1024, 64
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFCHR: "a device",
@@ -69,41 +64,61 @@ def unpack(
       advance: Called with the number of bytes just written.
 
     Raises:
-      DataError: The archive is damaged or not safe; names the member. What is unpacked already
-        stays.
+      DataError: The archive is damaged or not safe; names the member.
+      OSError: The folder cannot be written to.
+      In both cases the folder is empty again.
     """
+    try:
+        _unpack(archive, folder, at_most, members, advance)
+    except BaseException:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def _unpack(
+    archive: Path, folder: Path, at_most: int, members: int, advance: Callable[[int], object]
+) -> None:
     seen: dict[str, str] = {}
     left = at_most
-    try:
-        for number, member in enumerate(_members(archive, at_most + 4096 * members), 1):
-            left -= member.size
-            if number > members or left < 0:
-                raise DataError(
-                    f"{archive}: holds more than the expected {members} files or {at_most} bytes; "
-                    "unpacking stopped. Delete it and fetch it again."
-                )
-            parts = _safe_parts(archive, member)
-            _check_unique(archive, member, parts, seen)
-            target = folder.joinpath(*parts)
-            (target if member.folder else target.parent).mkdir(parents=True, exist_ok=True)
-            if not member.folder:
-                _write(member, target, advance)
-    except _BROKEN as error:
-        raise DataError(
-            f"{archive}: cannot be unpacked ({error}). Expected a tar, tar.gz or zip archive that "
-            "is whole; delete it and fetch it again."
-        ) from error
+    for number, member in enumerate(_members(archive, at_most + 4096 * members), 1):
+        left -= member.size
+        if number > members or left < 0:
+            raise DataError(
+                f"{archive}: holds more than the expected {members} files or {at_most} bytes; "
+                f"unpacking stopped at the member {_short(member.name)}. Delete it and fetch it "
+                "again."
+            )
+        parts = _safe_parts(archive, member)
+        _check_unique(archive, member, parts, seen)
+        target = folder.joinpath(*parts)
+        (target if member.folder else target.parent).mkdir(parents=True, exist_ok=True)
+        if not member.folder:
+            with target.open("xb") as file:
+                for chunk in _content(archive, member):
+                    file.write(chunk)
+                    advance(len(chunk))
 
 
-def _write(member: _Member, target: Path, advance: Callable[[int], object]) -> None:
-    written = 0
-    with member.open() as source, target.open("xb") as file:
-        while chunk := source.read(_CHUNK):
-            file.write(chunk)
-            written += len(chunk)
-            advance(len(chunk))
-    if written != member.size:
-        raise EOFError(f"{member.name!r} has {written} bytes, expected {member.size}")
+def _reading(where: str, kind: str) -> AbstractContextManager[None]:
+    """What is raised becomes a `DataError`. Nothing may be written inside: the disk has others."""
+    return reading(where, kind, "Delete the archive and fetch it again.", DataError)
+
+
+def _content(archive: Path, member: _Member) -> Iterator[bytes]:
+    with _reading(f"{archive}: the member {_short(member.name)}", "a file"):
+        left = member.size
+        with member.open() as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+                left -= len(chunk)
+        if left:
+            raise EOFError(f"{member.size - left} bytes found, expected {member.size}")
+
+
+def _short(name: str) -> str:
+    """A member's name for a message."""
+    return repr(name) if len(name) < 200 else f"{name[:100]!r}... ({len(name)} characters)"
 
 
 def _safe_parts(archive: Path, member: _Member) -> list[str]:
@@ -119,12 +134,20 @@ def _safe_parts(archive: Path, member: _Member) -> list[str]:
         problem = "leads out of the folder"
     elif not name.isprintable() or not (parts or member.folder):
         problem = "is not a valid file name"
+    elif max(map(_bytes, parts), default=0) > _MOST_NAME or _bytes(name) > _MOST_PATH:
+        problem = f"has a name of more than {_MOST_NAME} bytes, or a path of more than {_MOST_PATH}"
+    elif len(parts) > _MOST_FOLDERS:
+        problem = f"lies in more than {_MOST_FOLDERS} folders"
     if problem:
         raise DataError(
-            f"{archive}: the member {member.name!r} {problem}; expected files and folders below "
-            "one folder. Do not use this archive: delete it and fetch it again."
+            f"{archive}: the member {_short(member.name)} {problem}; expected files and folders "
+            "below one folder. Do not use this archive: delete it and fetch it again."
         )
     return parts
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode())
 
 
 def _check_unique(archive: Path, member: _Member, parts: list[str], seen: dict[str, str]) -> None:
@@ -145,7 +168,7 @@ def _check_unique(archive: Path, member: _Member, parts: list[str], seen: dict[s
 
 
 def _members(archive: Path, at_most: int) -> Iterator[_Member]:
-    with archive.open("rb") as file:
+    with _reading(str(archive), "a tar, tar.gz or zip archive"), archive.open("rb") as file:
         start = file.read(4)
         file.seek(0)
         if start == b"PK\x03\x04":
@@ -164,6 +187,8 @@ def _zip_members(file: IO[bytes]) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as opened:
         for info in opened.infolist():
             kind = _KINDS.get(stat.S_IFMT(info.external_attr >> 16))
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                kind = "compressed in a way that is not read"  # some take gigabytes to unpack
             yield _Member(
                 name=info.filename,
                 folder=info.is_dir(),
@@ -188,6 +213,8 @@ def _tar_members(file: _Bounded) -> Iterator[_Member]:
                 special=special,
                 open=lambda info=info: opened.extractfile(info),  # type: ignore[return-value]
             )
+    if any(file.last):  # tarfile takes a damaged header for the end
+        raise tarfile.ReadError("a damaged header")
 
 
 class _Bounded(io.BufferedIOBase):
@@ -195,14 +222,15 @@ class _Bounded(io.BufferedIOBase):
 
     def __init__(self, file: io.BufferedIOBase, at_most: int):
         self._file, self._at_most = file, at_most
+        self.last = b""  # what was read last
 
     def read(self, size: int | None = -1, /) -> bytes:
         # tarfile reads an extended header at once, whatever length the header claims.
         if size is None or not 0 <= size <= _CHUNK << 4:
             raise tarfile.ReadError(_BOMB)
-        data = self._file.read(size)
+        self.last = self._file.read(size)
         self._check(self._file.tell())
-        return data
+        return self.last
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         self._check(offset)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import multiprocessing
+import os
+import signal
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image, PngImagePlugin
-from rich.progress import track
+from rich.progress import Progress
 
 from fcn_jax.atomic import write_atomically
 from fcn_jax.data.readers import DataError, read_depth
@@ -88,12 +91,16 @@ def write_hha(
     """
     if not unit > 0 or workers < 1:
         raise ValueError(f"unit and workers must be positive; found {unit} and {workers}")
-    files, failures = _expand([Path(path) for path in paths])
-    jobs = _jobs(files, Path(out))
+    files, failures = _expand([Path(path).expanduser() for path in paths])
+    jobs = _jobs(files, Path(out).expanduser())
     if not jobs and not failures:
         raise ValueError("name at least one depth PNG, or a folder of them")
     encode = functools.partial(
-        _encode, camera=camera, unit=unit, raw=Path(raw) if raw else None, overwrite=overwrite
+        _encode,
+        camera=camera,
+        unit=unit,
+        raw=Path(raw).expanduser() if raw else None,
+        overwrite=overwrite,
     )
     made, kept = [], []
     for job, result in zip(jobs, _results(encode, jobs, workers, progress), strict=True):
@@ -146,8 +153,10 @@ def _results(
 ) -> Iterator[bool | str]:
     """The result of every job, in order."""
 
-    def with_bar(results: Iterable[bool | str]) -> Iterable[bool | str]:
-        return track(results, "HHA", total=len(jobs)) if progress else results
+    def with_bar(results: Iterable[bool | str]) -> Iterator[bool | str]:
+        with Progress(disable=not progress) as bar:
+            bar.console.show_cursor()  # Ctrl-C ends the process at once
+            yield from bar.track(results, total=len(jobs), description="HHA")
 
     workers = min(workers, len(jobs))
     if workers <= 1:
@@ -155,8 +164,21 @@ def _results(
         return
     # Not forked: the caller may have JAX's threads, which do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         yield from with_bar(pool.map(encode, jobs))
+
+
+def _end_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when it has ended, in whatever way."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _encode(

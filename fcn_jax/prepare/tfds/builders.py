@@ -199,7 +199,8 @@ def build(name: str, data: Path | str, data_dir: Path | str | None = None) -> Se
     if name not in full_names:
         raise DataError(f"no builder {name!r}; expected one of {', '.join(full_names)}.")
     cls, config = full_names[name]
-    builder = cls(config=config, data_dir=data_dir)
+    prepared = None if data_dir is None else Path(data_dir).expanduser()
+    builder = cls(config=config, data_dir=prepared)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=data, try_download_gcs=False)
     )

@@ -42,7 +42,7 @@ def read_caffemodel(path: AnyPath) -> Blobs:
     path = Path(path)
     blobs: Blobs = {}
     remedy = "Download or copy it again, and compare its checksum with the published one."
-    with reading(path, ".caffemodel", remedy):
+    with reading(path, "a .caffemodel", remedy):
         for number, value in fields(memoryview(map_file(path))):
             if number not in CONTAINERS:
                 continue

@@ -64,6 +64,7 @@ def convert(
     target: AnyPath,
     net: nn.Module | None = None,
     preprocessing: AnyPreprocessing | None = None,
+    class_names: Any = (),
 ) -> Conversion:
     """Reads a file of weights and writes it as the variables of a net.
 
@@ -74,6 +75,8 @@ def convert(
         net: the FCN that the file is for; None for a classifier, which the file names itself.
         preprocessing: what the net's first layer expects; None if the kind or the file knows it
             (for Caffe's FCNs, VOC's mean).
+        class_names: a name for each class, by output's name if the net has several; empty if they
+            are not known.
 
     Returns:
         What was written, and what was left out.
@@ -98,7 +101,7 @@ def convert(
         if str(source) in str(error):
             raise
         raise ValueError(f"{source}: {error}") from error
-    metadata = _metadata(imported, digest, preprocessing)
+    metadata = _metadata(imported, digest, preprocessing, class_names)
     layers = {surgery.layer_name(path) for path in traverse_util.flatten_dict(variables)}
     constants = [f"{b}: bilinear, a constant here" for b in imported.blobs if b not in layers]
     save_weights(target, variables, metadata)
@@ -127,7 +130,9 @@ def check_hash_in_name(path: Path, digest: str) -> None:
         )
 
 
-def _metadata(imported: Imported, digest: str, preprocessing: AnyPreprocessing | None) -> Metadata:
+def _metadata(
+    imported: Imported, digest: str, preprocessing: AnyPreprocessing | None, class_names: Any
+) -> Metadata:
     """What the file will say about itself."""
     net: Any = imported.net
     is_classifier = isinstance(net, Classifier)
@@ -139,6 +144,7 @@ def _metadata(imported: Imported, digest: str, preprocessing: AnyPreprocessing |
         source=imported.source,
         source_sha256=digest,
         net="" if is_classifier else _as_text(net),
+        class_names=class_names,
     )
 
 

@@ -42,7 +42,7 @@ def read_pth(path: AnyPath) -> Arrays:
     """
     path, arrays = Path(path), {}
     remedy = "Download it again, or save it again with torch.save(net.state_dict(), …)."
-    with reading(path, ".pth with a state dict", remedy):
+    with reading(path, "a .pth with a state dict", remedy):
         file = map_file(path)
         if file[:1] == b"\x80":
             value, bytes_of = _read_stream(memoryview(file))

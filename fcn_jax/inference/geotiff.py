@@ -1,0 +1,60 @@
+"""Labels of GeoTIFFs that open at the same place as their images (extra `geo`)."""
+
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from fcn_jax.atomic import draft
+
+# A GeoTIFF has a directory of keys, and a scale or a matrix from cells to coordinates.
+# Source: OGC GeoTIFF 1.1, tables 1 to 3.
+_TAGS = (33550, 34264, 34735)
+
+
+def is_georeferenced(path: Path) -> bool:
+    """Whether a file is a TIFF that says where it lies; other files are not."""
+    try:
+        with Image.open(path) as image:
+            return image.format == "TIFF" and any(tag in image.tag_v2 for tag in _TAGS)  # type: ignore[attr-defined]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def write_georeferenced(image: Path, label: Path) -> Path:
+    """Writes a label as a GeoTIFF too, with the place and coordinate system of its image.
+
+    Args:
+        image: a GeoTIFF.
+        label: its label, a palette PNG of the same size.
+
+    Returns:
+        `NAME.tif` beside `NAME.png`: uint8 classes with the PNG's colours, compressed without loss.
+
+    Raises:
+        ValueError: rasterio is not installed, or cannot read the georeference.
+    """
+    try:
+        import rasterio
+        import rasterio.errors
+        import rasterio.shutil
+    except ImportError:
+        raise ValueError(
+            f"{image}: its label has no georeference without rasterio: pip install 'fcn-jax[geo]'"
+        ) from None
+    target = label.with_suffix(".tif")
+    try:
+        with draft(target) as part, warnings.catch_warnings():
+            # The PNG has no place, and its copy has none before it is given one.
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(image) as source:
+                crs, transform, gcps = source.crs, source.transform, source.gcps
+            rasterio.shutil.copy(label, part, driver="GTiff", compress="deflate")
+            with rasterio.open(part, "r+") as written:
+                if gcps[0]:
+                    written.gcps = gcps
+                else:
+                    written.crs, written.transform = crs, transform
+    except rasterio.errors.RasterioError as error:
+        raise ValueError(f"{image}: its georeference cannot be kept: {error}") from error
+    return target

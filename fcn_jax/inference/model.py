@@ -1,0 +1,129 @@
+"""A net ready to predict: with its variables, its preprocessing and its classes."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageOps
+
+from fcn_jax.data.named import primary
+from fcn_jax.data.readers import read_depth, read_image
+from fcn_jax.inference.predictor import Predictor, Preprocess
+from fcn_jax.report.palette import class_palette
+from fcn_jax.report.pictures import overlay
+
+
+class Model:
+    """Predicts labels, scores and probabilities of images.
+
+    An image is a path, a PIL image or a uint8 array `(h, w, 3)`, RGB, of any size; a dictionary of
+    them by name if the net has several inputs. A list of images gives a list of results. Results
+    are dictionaries by name if the net has several outputs. An image that does not fit in memory is
+    predicted in tiles, with the same result.
+
+    Attributes:
+        net: the net.
+        variables: its variables.
+        preprocessing: makes the net's input from images.
+        class_names: a name for each class; by output's name if there are several.
+        palette: colours by label, uint8 `(256, 3)`, RGB; by output's name if there are several.
+
+    Example:
+        `label = fcn_jax.load("runs/voc_fcn8s")("photo.jpg")`
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        variables: Any,
+        preprocessing: Preprocess,
+        *,
+        class_names: Any,
+        depth_inputs: Collection[str] = (),
+    ):
+        """Puts the variables on the device; compiles nothing yet.
+
+        Args:
+            net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k).
+            variables: the net's variables.
+            preprocessing: makes the net's input from images and sizes, on the device.
+            class_names: a name for each class; by output's name if there are several.
+            depth_inputs: inputs that are read as depth: uint16 `(h, w, 1)`, millimetres.
+        """
+        self.net = net
+        self.variables = jax.tree.map(jnp.asarray, variables)
+        self.preprocessing = preprocessing
+        self.class_names = class_names
+        self.palette = jax.tree.map(
+            lambda names: class_palette(len(names)),
+            class_names,
+            is_leaf=lambda names: isinstance(names, tuple),
+        )
+        self._predictor = Predictor(net, self.variables, preprocessing)
+        self._depth_inputs = depth_inputs
+
+    def __call__(self, image: Any) -> Any:
+        """The class of every pixel, uint8 `(h, w)`; of equal scores, the first class.
+
+        Raises:
+            ValueError: the image cannot be read, or is not what the net takes.
+        """
+        return self._each(image, self._predictor)
+
+    def scores(self, image: Any) -> Any:
+        """The score of every class at every pixel, before the softmax: float32 `(h, w, k)`.
+
+        Raises:
+            ValueError: the image cannot be read, or is not what the net takes.
+        """
+        return self._each(image, self._predictor.scores)
+
+    def probabilities(self, image: Any) -> Any:
+        """The softmax of `scores`: float32 `(h, w, k)`, sums to 1 at every pixel.
+
+        Raises:
+            ValueError: the image cannot be read, or is not what the net takes.
+        """
+        return jax.tree.map(_softmax, self.scores(image))
+
+    def overlay(self, image: Any, label: Any, *, alpha: float = 0.5) -> Any:
+        """The image with the colours of its classes laid over it, as a PIL image.
+
+        Args:
+            image: one image, as in `__call__`.
+            label: what `__call__` returned for it.
+            alpha: opacity of the colours, 0 to 1.
+        """
+        shown = primary(self._arrays(image))
+
+        def draw(label: np.ndarray, palette: np.ndarray) -> Image.Image:
+            return Image.fromarray(overlay(shown, label, alpha, palette))
+
+        return jax.tree.map(draw, label, self.palette)
+
+    def _each(self, image: Any, predict: Callable[[Any], Any]) -> Any:
+        if isinstance(image, list | tuple):
+            return [predict(self._arrays(one)) for one in image]
+        return predict(self._arrays(image))
+
+    def _arrays(self, image: Any) -> Any:
+        """The image's pixels as arrays, by name if the net has several inputs."""
+        if isinstance(image, Mapping):
+            return {name: self._array(name, part) for name, part in image.items()}
+        return self._array("", image)
+
+    def _array(self, name: str, image: Any) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            return image
+        if isinstance(image, Image.Image):
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return (read_depth if name in self._depth_inputs else read_image)(Path(image))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

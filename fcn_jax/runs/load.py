@@ -1,0 +1,58 @@
+"""`fcn_jax.load`: a net ready to predict, from a run's folder or a file of weights."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from fcn_jax.inference.model import Model
+from fcn_jax.preprocessing import AnyPreprocessing, ByInput, LogDepth
+from fcn_jax.runs.description import build, from_text
+from fcn_jax.runs.start import run_variables
+from fcn_jax.runs.stored import StoredRun, numbered_classes
+from fcn_jax.weights.weights_file import load_weights
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    net: nn.Module | None = None,
+    recipe: str | None = None,
+    step: int | None = None,
+) -> Model:
+    """A net ready to predict.
+
+    Args:
+        path: a run's folder, or a `.safetensors` file of a whole net (see `weights/README.md`).
+        net: the net, if it is not part of fcn_jax; nothing of the run's own code is run then.
+        recipe: module or file of the run's recipe, which is imported and so run, instead of `net`.
+        step: a checkpoint of the run; the best one by default.
+
+    Raises:
+        ValueError: there is no such run or file, it is damaged, or its net is not part of fcn_jax.
+
+    Example:
+        `label = fcn_jax.load("runs/voc_fcn8s")("photo.jpg")`
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        run = StoredRun(path, recipe=recipe, net=net)
+        variables, preprocessing = run_variables(path, step)
+        return _model(run.model, variables, preprocessing, run.class_names)
+    variables, about = load_weights(path)
+    if net is None:
+        if not about.net:
+            raise ValueError(
+                f"{path} holds a classifier ({about.architecture}), without an FCN's score layers; "
+                "start a recipe from it (--init), or pass the whole net: load(path, net=net)"
+            )
+        net = build(from_text(about.net))
+    names = about.class_names or numbered_classes(about.num_classes)
+    return _model(net, variables, about.preprocessing, names)
+
+
+def _model(net: Any, variables: Any, preprocessing: AnyPreprocessing, class_names: Any) -> Model:
+    parts = preprocessing.inputs if isinstance(preprocessing, ByInput) else {"": preprocessing}
+    depth = [name for name, part in parts.items() if isinstance(part, LogDepth)]
+    return Model(net, variables, preprocessing, class_names=class_names, depth_inputs=depth)

@@ -1,0 +1,120 @@
+"""A finished or interrupted run, opened to evaluate it or to predict with it.
+
+Nets, preprocessings and data sets are built from `recipe.json` (see `fcn_jax.runs.description`); no
+code that a run folder names is imported, unless the caller says so.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import flax.linen as nn
+
+from fcn_jax.damage import reason
+from fcn_jax.data.source import Source
+from fcn_jax.metrics import Absent
+from fcn_jax.runs.description import NotOursError, build, is_ours
+from fcn_jax.runs.lookup import load_recipe
+from fcn_jax.runs.recipe import Recipe
+from fcn_jax.training.run_folder import RunFolder
+
+_T = TypeVar("_T")
+
+
+class StoredRun:
+    """What a run folder says about its net and its data.
+
+    Args:
+        path: the run's folder.
+        recipe: module or file of the run's recipe, which is imported: for nets and data sets that
+            are not part of fcn_jax. None imports nothing.
+        net: the net, where it is not to be built from the folder.
+
+    Raises:
+        ValueError: this is not the folder of a run, or the recipe is another than the run's.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        recipe: str | None = None,
+        net: nn.Module | None = None,
+    ):
+        self.folder = RunFolder(Path(path).expanduser())
+        self.described = self.folder.described()
+        self._given: Recipe | None = None
+        self._net = net
+        if recipe is not None:
+            self._given = load_recipe(self.described, recipe)
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The net.
+
+        Raises:
+            ValueError: it is not one of fcn_jax's, and neither a net nor a recipe was given.
+        """
+        return self._net if self._net is not None else self._part("model")
+
+    @functools.cached_property
+    def train_set(self) -> Source:
+        """What it was trained on; its classes are the net's. Raises ValueError as `model`."""
+        return self._part("train_set")
+
+    @functools.cached_property
+    def validation_set(self) -> Source:
+        """What it was evaluated on. Raises ValueError as `model`."""
+        return self._part("validation_set")
+
+    @property
+    def absent(self) -> Absent:
+        """Which classes the mean IU leaves out."""
+        return self._ours(lambda: Absent[self.described["recipe"]["absent"]])
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+        return self._ours(lambda: int(self.described["recipe"]["batch_size"]))
+
+    @property
+    def class_names(self) -> Any:
+        """Names of the classes, by output's name if the net has several."""
+        try:
+            return self.train_set.class_names
+        except NotOursError:
+            return numbered_classes(getattr(self.model, "num_classes"))  # noqa: B009
+
+    def _part(self, name: str) -> Any:
+        if self._given is not None:
+            return getattr(self._given, name)
+        return self._ours(lambda: build(self._checked(self.described["recipe"][name])))
+
+    def _checked(self, described: Any) -> Any:
+        """Refuses names without a module where they may be somebody else's (before version 0.2)."""
+        module = str(self.described.get("module", ""))
+        if "." not in str(described.get("class", ".")) and not is_ours(module):
+            raise NotOursError(f"{described['class']} may be a class of {module}")
+        return described
+
+    def _ours(self, make: Callable[[], _T]) -> _T:
+        try:
+            return make()
+        except NotOursError as error:
+            raise NotOursError(
+                f"{self.folder.path}: {error}. Code that a run folder names is not run unasked. If "
+                "you trust it, name the recipe that made the run, --recipe "
+                f"{self.described.get('module', 'MODULE')}, or pass the net: "
+                "fcn_jax.load(run, net=net)"
+            ) from None
+        except Exception as error:  # a changed value may break whatever is built from it
+            raise ValueError(f"{self.folder.recipe_file} is damaged: {reason(error)}") from error
+
+
+def numbered_classes(num_classes: int | Mapping[str, int]) -> Any:
+    """`class 0`, `class 1`, …, by output's name if there are several."""
+    if isinstance(num_classes, Mapping):
+        return {name: numbered_classes(k) for name, k in num_classes.items()}
+    return tuple(f"class {i}" for i in range(num_classes))
