@@ -184,8 +184,8 @@ print("went on")
     [
         "from fcn_jax.runs.command_line import interruptible; interruptible()",
         "import sys; sys.argv = ['-m']; import experiments",
-        "import sys, runpy, types; sys.modules['tyro'] = types.SimpleNamespace(cli=lambda *_, **__:"
-        " exec(LOST)); sys.argv = ['', 'list']; runpy.run_module('fcn_jax.__main__', run_name='__main__')",
+        "import sys, tyro; tyro.cli = lambda *_, **__: exec(LOST); sys.argv = ['', 'list'];"
+        "from fcn_jax.__main__ import main; main()",
     ],
     ids=["function", "experiment", "command"],
 )

@@ -34,52 +34,52 @@ KINDS = fuzz_samples.kinds()
 # reader that refuses too much leaves these bounds, and one that notices too little. They stand 8 %
 # below and above the measured share.
 READ_AFTER_ONE_BIT = {
-    "caffemodel": (0.61, 0.77),
-    "pth archive": (0.28, 0.44),
-    "pickle in an archive": (0.04, 0.20),
-    "pth stream": (0.20, 0.36),
-    "pickle in a stream": (0.04, 0.20),
-    "npz": (0.18, 0.34),
-    "npy in an npz": (0.09, 0.25),
-    "safetensors": (0.09, 0.25),
+    "caffemodel": (0.55, 0.70),
+    "pth archive": (0.32, 0.48),
+    "pickle in an archive": (0.02, 0.18),
+    "pth stream": (0.29, 0.45),
+    "pickle in a stream": (0.02, 0.18),
+    "npz": (0.20, 0.36),
+    "npy in an npz": (0.07, 0.23),
+    "safetensors": (0.13, 0.29),
     "read png": (0.00, 0.14),
-    "read jpeg": (0.67, 0.83),
-    "read tiff": (0.71, 0.86),
-    "read other": (0.86, 1.00),
-    "read png, repaired": (0.01, 0.17),
+    "read jpeg": (0.72, 0.88),
+    "read tiff": (0.48, 0.64),
+    "read other": (0.80, 0.95),
+    "read png, repaired": (0.00, 0.14),
     "read pixels of a png": (0.92, 1.00),
-    "size of png": (0.75, 0.91),
-    "size of jpeg": (0.90, 1.00),
-    "size of tiff": (0.83, 0.99),
-    "size of other": (0.87, 1.00),
-    "size of png, repaired": (0.80, 0.96),
+    "size of png": (0.69, 0.85),
+    "size of jpeg": (0.85, 1.00),
+    "size of tiff": (0.64, 0.80),
+    "size of other": (0.80, 0.95),
+    "size of png, repaired": (0.69, 0.85),
     "size of pixels of a png": (0.92, 1.00),
     "predict png": (0.00, 0.14),
-    "predict jpeg": (0.67, 0.83),
-    "predict tiff": (0.71, 0.86),
-    "predict other": (0.86, 1.00),
-    "predict png, repaired": (0.01, 0.17),
+    "predict jpeg": (0.72, 0.88),
+    "predict tiff": (0.48, 0.64),
+    "predict other": (0.80, 0.95),
+    "predict png, repaired": (0.00, 0.14),
     "predict pixels of a png": (0.92, 1.00),
-    "predict --tile png": (0.00, 0.12),
-    "predict --tile jpeg": (0.67, 0.83),
-    "predict --tile tiff": (0.70, 0.86),
-    "predict --tile other": (0.86, 1.00),
-    "predict --tile png, repaired": (0.01, 0.17),
+    "predict --tile png": (0.00, 0.14),
+    "predict --tile jpeg": (0.72, 0.88),
+    "predict --tile tiff": (0.48, 0.64),
+    "predict --tile other": (0.80, 0.95),
+    "predict --tile png, repaired": (0.00, 0.14),
     "predict --tile pixels of a png": (0.92, 1.00),
-    "label png": (0.00, 0.10),
-    "label png, repaired": (0.81, 0.97),
-    "depth png": (0.06, 0.22),
-    "mat": (0.50, 0.66),
-    "mat, field": (0.57, 0.73),
-    "mat, unpacked": (0.71, 0.87),
-    "mat, unpacked field": (0.56, 0.72),
+    "label png": (0.00, 0.11),
+    "label png, repaired": (0.82, 0.98),
+    "depth png": (0.02, 0.18),
+    "mat": (0.49, 0.65),
+    "mat, field": (0.59, 0.75),
+    "mat, unpacked": (0.65, 0.81),
+    "mat, unpacked field": (0.51, 0.67),
     "list": (0.92, 1.00),
     "zip": (0.42, 0.58),
-    "tar": (0.72, 0.88),
-    "tar.gz": (0.00, 0.13),
-    "tar in a tar.gz": (0.72, 0.88),
-    "recipe.json": (0.21, 0.37),
-    "metrics.jsonl": (0.29, 0.45),
+    "tar": (0.69, 0.85),
+    "tar.gz": (0.00, 0.11),
+    "tar in a tar.gz": (0.69, 0.85),
+    "recipe.json": (0.22, 0.38),
+    "metrics.jsonl": (0.31, 0.47),
 }
 
 
@@ -98,7 +98,7 @@ def outcome(kind, folder, content):
 
 
 def test_damaged_files_end_in_one_clear_error_and_little_memory(tmp_path):
-    count = 8 * len(KINDS)
+    count = 4 * len(KINDS)
     done = list(FUZZ.fuzz(0, count, 1, tmp_path))
     assert [d for d in done if d[1] not in ("read", "refused")] == []
     assert len(done) == count and {name for name, _ in done} == set(KINDS)
@@ -109,7 +109,7 @@ def test_sound_files_are_read_and_a_known_share_of_nearly_sound_ones(name, tmp_p
     kind, results = KINDS[name], []
     for content in kind.contents:
         assert outcome(kind, tmp_path, content) == "read"
-        for at in range(0, len(content), 1 + len(content) * len(kind.contents) // 80):
+        for at in range(0, len(content), 1 + len(content) * len(kind.contents) // 30):
             damaged = bytearray(content)
             damaged[at] ^= 1
             results.append(outcome(kind, tmp_path, bytes(damaged)))

@@ -8,6 +8,7 @@ from PIL import Image
 
 rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
 
+from fcn_jax.inference.folder import predict_files  # noqa: E402
 from fcn_jax.inference.geotiff import is_georeferenced, write_georeferenced  # noqa: E402
 from fcn_jax.report.palette import class_palette  # noqa: E402
 from fcn_jax.report.pictures import write_label_png  # noqa: E402
@@ -46,6 +47,22 @@ def test_a_label_opens_at_the_same_place(image, tmp_path):
         assert (here.read(1) == LABEL).all() and here.dtypes == ("uint8",)
         assert here.colormap(1)[3][:3] == tuple(class_palette(5)[3])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["image.tif", "label.png", "label.tif"]
+
+
+def test_predict_writes_it(image, tmp_path):
+    said, out = [], tmp_path / "out"
+
+    def predictor(pixels):
+        assert pixels.shape == (37, 52, 3)
+        return LABEL
+
+    predict_files(predictor, [image], out, say=said.append)
+    with rasterio.open(image) as there, rasterio.open(out / "image.tif") as here:
+        assert here.transform.almost_equals(there.transform) and here.crs == there.crs
+        assert (here.read(1) == LABEL).all()
+    before = image.read_bytes()
+    predict_files(predictor, [image], tmp_path, say=said.append)
+    assert image.read_bytes() == before and any("another --out" in line for line in said)
 
 
 def test_other_images_have_no_place(tmp_path):

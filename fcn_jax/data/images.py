@@ -176,7 +176,7 @@ def as_rgb(
         white = _white(largest, pixels.white, options, where)
         values = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)[values]
     values = ~values if pixels.inverted else values
-    return np.broadcast_to(values, (*values.shape[:2], 3))
+    return values if values.shape[-1] == 3 else np.repeat(values, 3, axis=-1)
 
 
 def largest(pixels: Pixels, options: ImageOptions, where: str) -> int:

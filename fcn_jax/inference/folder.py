@@ -18,6 +18,7 @@ from fcn_jax.data.errors import legible
 from fcn_jax.data.images import AS_STORED, ImageOptions
 from fcn_jax.data.readers import Header, read_header
 from fcn_jax.data.walk import image_endings, said, walk
+from fcn_jax.inference.geotiff import keep_georeference
 from fcn_jax.inference.inputs import AnyPaths, InputFiles, OtherInputs, size_of
 from fcn_jax.inference.memory import any_size
 from fcn_jax.inference.result_files import ResultFiles, Style
@@ -56,8 +57,9 @@ def predict_files(
     NAME is the image's name without its ending. Of a folder, `out` has the same subfolders. Of
     several folders that hold equal names, each gets a subfolder. If a name is taken still, it
     becomes `NAME_jpg` (the ending), then `NAME_2`. No image that is read is ever written over.
-    `predictions.csv` says which image became which label. An image that cannot be read, or does not
-    fit in memory, stops no other image.
+    `predictions.csv` says which image became which label. The label of a GeoTIFF is written as
+    `NAME.tif` too, at the same place (see `fcn_jax.inference.geotiff`). An image that cannot be
+    read, or does not fit in memory, stops no other image.
 
     Args:
         predictor: an `AnySize`; or any function from an image, uint8 (h, w, 3) RGB, to a label,
@@ -98,9 +100,9 @@ def predict_files(
     predict_file = getattr(predictor, "predict_file", None) or _whole(predictor)
 
     def predict(path: Path, target: Path, rows_done: Callable[[int, int], None]) -> Path:
-        return predict_file(
-            others.of(path), target, style=style, options=options, progress=rows_done
-        )
+        predict_file(others.of(path), target, style=style, options=options, progress=rows_done)
+        keep_georeference(path, style.labels(target), say)
+        return target
 
     return _predicted(predict, targets, failures, Path(out), style, progress)
 

@@ -1,6 +1,7 @@
 """Labels of GeoTIFFs that open at the same place as their images (extra `geo`)."""
 
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -21,6 +22,22 @@ def is_georeferenced(path: Path) -> bool:
         return False
 
 
+def keep_georeference(image: Path, labels: Iterable[Path], say: Callable[[str], None]) -> None:
+    """Writes the labels of a GeoTIFF as GeoTIFFs too, or says why that cannot be.
+
+    Args:
+        image: any image; nothing is written unless it is a GeoTIFF.
+        labels: its labels, palette PNGs.
+        say: called with a line of text.
+    """
+    if is_georeferenced(image):
+        try:
+            for label in labels:
+                write_georeferenced(image, label)
+        except ValueError as error:
+            say(str(error))
+
+
 def write_georeferenced(image: Path, label: Path) -> Path:
     """Writes a label as a GeoTIFF too, with the place and coordinate system of its image.
 
@@ -32,7 +49,8 @@ def write_georeferenced(image: Path, label: Path) -> Path:
         `NAME.tif` beside `NAME.png`: uint8 classes with the PNG's colours, compressed without loss.
 
     Raises:
-        ValueError: rasterio is not installed, or cannot read the georeference.
+        ValueError: rasterio is not installed, cannot read the georeference, or the result would
+            replace the image.
     """
     try:
         import rasterio
@@ -43,6 +61,8 @@ def write_georeferenced(image: Path, label: Path) -> Path:
             f"{image}: its label has no georeference without rasterio: pip install 'fcn-jax[geo]'"
         ) from None
     target = label.with_suffix(".tif")
+    if target.resolve() == image.resolve():
+        raise ValueError(f"{image}: its label would replace it as a GeoTIFF; give another --out")
     try:
         with draft(target) as part, warnings.catch_warnings():
             # The PNG has no place, and its copy has none before it is given one.

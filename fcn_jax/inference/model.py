@@ -1,5 +1,6 @@
 """A net ready to predict: with its variables, its preprocessing and its classes."""
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from PIL import Image, ImageOps
 
 from fcn_jax.data.named import primary
 from fcn_jax.data.readers import read_depth, read_image
-from fcn_jax.inference.predictor import Predictor, Preprocess
+from fcn_jax.inference.anysize import AnySize
+from fcn_jax.inference.predictor import Preprocess
+from fcn_jax.inference.result_files import softmax
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import overlay
 
@@ -23,7 +26,7 @@ class Model:
     An image is a path, a PIL image or a uint8 array `(h, w, 3)`, RGB, of any size; a dictionary of
     them by name if the net has several inputs. A list of images gives a list of results. Results
     are dictionaries by name if the net has several outputs. An image that does not fit in memory is
-    predicted in tiles, with the same result.
+    predicted in tiles, with the same result, and a warning says so.
 
     Attributes:
         net: the net.
@@ -63,7 +66,7 @@ class Model:
             class_names,
             is_leaf=lambda names: isinstance(names, tuple),
         )
-        self._predictor = Predictor(net, self.variables, preprocessing)
+        self._predictor = AnySize(net, self.variables, preprocessing, say=_warn)
         self._depth_inputs = depth_inputs
 
     def __call__(self, image: Any) -> Any:
@@ -88,7 +91,7 @@ class Model:
         Raises:
             ValueError: the image cannot be read, or is not what the net takes.
         """
-        return jax.tree.map(_softmax, self.scores(image))
+        return jax.tree.map(softmax, self.scores(image))
 
     def overlay(self, image: Any, label: Any, *, alpha: float = 0.5) -> Any:
         """The image with the colours of its classes laid over it, as a PIL image.
@@ -124,6 +127,5 @@ class Model:
         return (read_depth if name in self._depth_inputs else read_image)(Path(image))
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)

@@ -51,8 +51,12 @@ class Style:
         """
         ends = [".png"] + ["_overlay.png"] * self.overlay
         ends += ["_probabilities.npy"] * self.probabilities
+        return [label.with_name(label.stem + e) for label in self.labels(target) for e in ends]
+
+    def labels(self, target: Path) -> list[Path]:
+        """Of these files, the labels."""
         stems = [f"{target.stem}_{name}" if name else target.stem for name in self.outputs]
-        return [target.with_name(stem + end) for stem in stems for end in ends]
+        return [target.with_name(f"{stem}.png") for stem in stems]
 
 
 class ResultFiles:

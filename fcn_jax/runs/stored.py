@@ -57,17 +57,17 @@ class StoredRun:
         Raises:
             ValueError: it is not one of fcn_jax's, and neither a net nor a recipe was given.
         """
-        return self._net if self._net is not None else self._part("model")
+        return self._net if self._net is not None else self._part("model", nn.Module)
 
     @functools.cached_property
     def train_set(self) -> Source:
         """What it was trained on; its classes are the net's. Raises ValueError as `model`."""
-        return self._part("train_set")
+        return self._part("train_set", Source)
 
     @functools.cached_property
     def validation_set(self) -> Source:
         """What it was evaluated on. Raises ValueError as `model`."""
-        return self._part("validation_set")
+        return self._part("validation_set", Source)
 
     @property
     def absent(self) -> Absent:
@@ -87,10 +87,17 @@ class StoredRun:
         except NotOursError:
             return numbered_classes(getattr(self.model, "num_classes"))  # noqa: B009
 
-    def _part(self, name: str) -> Any:
+    def _part(self, name: str, kind: type) -> Any:
         if self._given is not None:
             return getattr(self._given, name)
-        return self._ours(lambda: build(self._checked(self.described["recipe"][name])))
+
+        def make() -> Any:
+            part = build(self._checked(self.described["recipe"][name]))
+            if not isinstance(part, kind):
+                raise TypeError(f"{name} is a {type(part).__name__}, expected a {kind.__name__}")
+            return part
+
+        return self._ours(make)
 
     def _checked(self, described: Any) -> Any:
         """Refuses names without a module where they may be somebody else's (before version 0.2)."""
