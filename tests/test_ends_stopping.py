@@ -184,7 +184,7 @@ print("went on")
     [
         "from fcn_jax.runs.command_line import interruptible; interruptible()",
         "import sys; sys.argv = ['-m']; import experiments",
-        "import sys, tyro; tyro.cli = lambda *_, **__: exec(LOST); sys.argv = ['', 'list'];"
+        "import sys, tyro; tyro.cli = lambda *_, **__: exec(LOST, {}); sys.argv = ['', 'list'];"
         "from fcn_jax.__main__ import main; main()",
     ],
     ids=["function", "experiment", "command"],

@@ -59,6 +59,7 @@ def hostile(tmp_path):
     yield "far.tif", b"II*\0" + b"\xff" * 20
     yield "big.tif", b"II+\0" + b"\xff" * 20
     yield "rows.tif", tiff(tmp_path, t257=0xFFFFFFFF, t278=0xFFFFFFFF)
+    yield "more rows.tif", tiff(tmp_path, t257=8_000_000)
     yield "columns.tif", tiff(tmp_path, t256=0xFFFFFFFF)
     yield "offset.tif", tiff(tmp_path, t273=0xFFFFFFF0)
     yield "bytes.tif", tiff(tmp_path, t279=0xFFFFFFF0, t273=4000)
@@ -125,10 +126,11 @@ def test_every_error_names_the_file_in_all_ways_to_read_it(tmp_path):
                     assert name in str(error)
 
 
-def test_a_row_of_tiles_that_swells_is_not_unpacked(tmp_path):
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_row_of_tiles_that_swells_is_not_unpacked(tmp_path, kind):
     """Thousands of tiles of 1024 x 1024 pixels, all of which are the same few stored bytes."""
     path = tmp_path / "tiles.tif"
-    tile = np.zeros((1024, 1024, 3), np.uint8)
+    tile = np.zeros((1024, 1024, 3), kind)
     content = bytearray(image_files.tiff(path, tile, packed=True, tile=(1024, 1024)).read_bytes())
     many, place = 5000, len(content)
     (count,) = struct.unpack_from("<H", content, 8)

@@ -190,6 +190,13 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
         refused(tmp_path, whole(struct.pack("<II", 15, len(claims)) + claims), "S")
 
 
+def test_a_variable_without_its_checksum_is_refused(tmp_path):
+    stored = zlib.compress(variable((2, 2), bytes(4)))
+    for kept in (-1, -4, -5):
+        short = stored[:kept]
+        refused(tmp_path, whole(struct.pack("<II", 15, len(short)) + short), "bytes")
+
+
 def test_every_changed_byte_of_a_compressed_file_is_noticed_or_harmless(tmp_path):
     label = LABELS.astype(np.uint8)
     content = mat({"S": label}, do_compression=True)

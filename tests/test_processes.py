@@ -163,6 +163,7 @@ def test_without_a_cluster_a_process_is_alone(monkeypatch):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr("fcn_jax.devices.processes.meet", lambda *_: None)
     join()
     with pytest.raises(ValueError, match="coordinator_address"):
         join("host:1234", 2, 0)

@@ -22,7 +22,7 @@ from fcn_jax.training.run_folder import RunFolder
 
 TINY = Path(__file__).with_name("tiny_recipe.py")
 ORIGIN = {"module": str(TINY), "overrides": {}}
-BENCHMARK = TINY.parents[1] / "benchmarks" / "kill_and_resume.py"
+BENCHMARK = TINY.parents[1] / "benchmarks" / "faults.py"
 
 
 class KilledError(Exception):
@@ -137,7 +137,8 @@ def test_without_data_an_experiment_says_what_is_missing_and_names_the_demo(tmp_
 
 
 @pytest.mark.slow
-def test_killed_for_real_it_ends_in_the_same_bits():
-    command = [sys.executable, str(BENCHMARK), "--kills", "3"]
+def test_killed_and_damaged_for_real_it_ends_in_the_same_bits():
+    few = ["--kills", "4", "--damaged", "2", "--flips", "2", "--sizes", "2", "--no-processes"]
+    command = [sys.executable, str(BENCHMARK), *few]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

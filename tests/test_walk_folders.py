@@ -98,11 +98,14 @@ def test_a_pipe_is_left_out_or_refused_and_never_waited_for(tmp_path):
 def test_every_ending_that_pillow_decodes_is_read(tmp_path):
     ends = (".jfif", ".jpe", ".avif", ".jp2", ".j2k", ".gif", ".tga", ".pgm", ".ppm", ".JPEG")
     ends += (".qoi", ".dib", ".pcx", ".sgi")
+    kinds = Image.registered_extensions()  # older Pillows do not write AVIF and QOI
+    ends = [end for end in ends if kinds.get(end.lower()) in Image.SAVE]
+    assert len(ends) > 10
     for n, end in enumerate(ends):
         picture = Image.fromarray(np.full((8, 8, 3), 9 * n, np.uint8))
         (tmp_path / "images").mkdir(exist_ok=True)
         picture.save(tmp_path / "images" / f"x{n}{end}")
-        save(tmp_path / "labels" / f"x{n}.png")
+        (tmp_path / "labels").mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / "labels" / f"x{n}.png")
     own = source(tmp_path)
     assert len(own) == len(ends) and not own.left_out

@@ -36,12 +36,12 @@ def rows(folder: Path) -> Iterator[Row]:
             continue
         docstring = ast.get_docstring(ast.parse(text)) or ""
         words = " ".join(docstring.split())
-        published = re.search(r"Published.*?(?= Ours:)", words)
+        published = re.search(r"Published.*?(?= Ours[^:]*:)", words)
         yield Row(
             f"{folder.name}.{path.stem}",
             docstring.split("\n")[0].rstrip("."),
             tuple(_number(score, published) for score in SCORES),
-            _number("mean IU", re.search(r"Ours:.*", words)),
+            _number("mean IU", re.search(r"Ours[^:]*:.*", words)),
         )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -116,8 +115,6 @@ def _find_array(content: memoryview, fields: list[str], order: str) -> np.ndarra
         raise ValueError(f"expected real numbers, found {found}")
     kind, data = next(elements)
     dtype = np.dtype(order + _NUMBERS[kind])
-    if prod(header.shape) * dtype.itemsize != len(data):
-        raise ValueError(f"an array {header.shape} of {dtype} in {len(data)} bytes")
     array = np.frombuffer(data, dtype).reshape(header.shape, order="F")
     return array.astype(dtype.newbyteorder("="), copy=False)
 

@@ -202,6 +202,8 @@ def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[OpenFil
         try:
             with io.BytesIO(file) if isinstance(file, bytes) else BoundedFile(file) as stream:
                 check_can_hold(stream, where)
+                if _is_tiff(stream):
+                    tiff.check_complete(stream, where)
                 yield stream, where
         except UnidentifiedImageError:
             raise DataError(f"{where}: is no kind of image, or cut off.") from None

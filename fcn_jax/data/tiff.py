@@ -86,6 +86,16 @@ def tiff_strips(
     return size_of(tags), strips
 
 
+def check_complete(file: OpenFile, where: str) -> None:
+    """Refuses a TIFF without some of its strips or tiles, which Pillow takes for black.
+
+    Raises:
+      DataError: It is damaged.
+    """
+    _bands(read_tags(file, where), where, None)
+    file.seek(0)
+
+
 def read_strips(
     file: OpenFile, tags: Tags, where: str, strip_bytes: int | None
 ) -> Iterator[Pixels]:

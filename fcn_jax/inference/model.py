@@ -1,7 +1,9 @@
 """A net ready to predict: with its variables, its preprocessing and its classes."""
 
+import io
+import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fcn_jax.data.named import primary
-from fcn_jax.data.readers import read_depth, read_image
+from fcn_jax.data.images import AS_STORED, ImageOptions
+from fcn_jax.data.named import as_plain, primary
+from fcn_jax.data.readers import read_image
 from fcn_jax.inference.anysize import AnySize
+from fcn_jax.inference.inputs import InputFiles
 from fcn_jax.inference.predictor import Preprocess
-from fcn_jax.inference.result_files import softmax
+from fcn_jax.inference.result_files import picture, softmax
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import overlay
 
@@ -46,7 +50,7 @@ class Model:
         preprocessing: Preprocess,
         *,
         class_names: Any,
-        depth_inputs: Collection[str] = (),
+        options: ImageOptions = AS_STORED,
     ):
         """Puts the variables on the device; compiles nothing yet.
 
@@ -55,7 +59,7 @@ class Model:
             variables: the net's variables.
             preprocessing: makes the net's input from images and sizes, on the device.
             class_names: a name for each class; by output's name if there are several.
-            depth_inputs: inputs that are read as depth: uint16 `(h, w, 1)`, millimetres.
+            options: what image files do not say of their pixels.
         """
         self.net = net
         self.variables = jax.tree.map(jnp.asarray, variables)
@@ -67,7 +71,7 @@ class Model:
             is_leaf=lambda names: isinstance(names, tuple),
         )
         self._predictor = AnySize(net, self.variables, preprocessing, say=_warn)
-        self._depth_inputs = depth_inputs
+        self._files = InputFiles(self._predictor.inputs, options)
 
     def __call__(self, image: Any) -> Any:
         """The class of every pixel, uint8 `(h, w)`; of equal scores, the first class.
@@ -101,7 +105,7 @@ class Model:
             label: what `__call__` returned for it.
             alpha: opacity of the colours, 0 to 1.
         """
-        shown = primary(self._arrays(image))
+        shown = picture(self._arrays(image))
 
         def draw(label: np.ndarray, palette: np.ndarray) -> Image.Image:
             return Image.fromarray(overlay(shown, label, alpha, palette))
@@ -115,16 +119,24 @@ class Model:
 
     def _arrays(self, image: Any) -> Any:
         """The image's pixels as arrays, by name if the net has several inputs."""
-        if isinstance(image, Mapping):
-            return {name: self._array(name, part) for name, part in image.items()}
-        return self._array("", image)
+        parts = image if isinstance(image, Mapping) else {"": image}
+        return as_plain({name: self._array(name, part) for name, part in parts.items()})
 
     def _array(self, name: str, image: Any) -> np.ndarray:
-        if isinstance(image, np.ndarray):
-            return image
+        if isinstance(image, str | os.PathLike):
+            return primary(self._files.read({name: Path(image).expanduser()}))
         if isinstance(image, Image.Image):
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        return (read_depth if name in self._depth_inputs else read_image)(Path(image))
+            return read_image(_as_png(image), "the PIL image", options=self._files.options)
+        return image
+
+
+def _as_png(image: Image.Image) -> bytes:
+    """A PIL image as a file, so that it is read by the rule of all images."""
+    stored, exif = io.BytesIO(), image.getexif()
+    if image.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    image.save(stored, "PNG", compress_level=0, exif=exif)
+    return stored.getvalue()
 
 
 def _warn(text: str) -> None:

@@ -2,12 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 
 from fcn_jax.inference.model import Model
-from fcn_jax.preprocessing import AnyPreprocessing, ByInput, LogDepth
 from fcn_jax.runs.description import build, from_text
 from fcn_jax.runs.start import run_variables
 from fcn_jax.runs.stored import StoredRun, numbered_classes
@@ -39,7 +37,13 @@ def load(
     if path.suffix != ".safetensors":
         run = StoredRun(path, recipe=recipe, net=net)
         variables, preprocessing = run_variables(path, step)
-        return _model(run.model, variables, preprocessing, run.class_names)
+        return Model(
+            run.model,
+            variables,
+            preprocessing,
+            class_names=run.class_names,
+            options=run.image_options,
+        )
     variables, about = load_weights(path)
     if net is None:
         if not about.net:
@@ -48,11 +52,6 @@ def load(
                 "start a recipe from it (--init), or pass the whole net: load(path, net=net)"
             )
         net = build(from_text(about.net))
+    assert net is not None
     names = about.class_names or numbered_classes(about.num_classes)
-    return _model(net, variables, about.preprocessing, names)
-
-
-def _model(net: Any, variables: Any, preprocessing: AnyPreprocessing, class_names: Any) -> Model:
-    parts = preprocessing.inputs if isinstance(preprocessing, ByInput) else {"": preprocessing}
-    depth = [name for name, part in parts.items() if isinstance(part, LogDepth)]
-    return Model(net, variables, preprocessing, class_names=class_names, depth_inputs=depth)
+    return Model(net, variables, about.preprocessing, class_names=names)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import flax.linen as nn
 
 from fcn_jax.damage import reason
+from fcn_jax.data.images import AS_STORED, ImageOptions
 from fcn_jax.data.source import Source
 from fcn_jax.metrics import Absent
 from fcn_jax.runs.description import NotOursError, build, is_ours
@@ -86,6 +87,14 @@ class StoredRun:
             return self.train_set.class_names
         except NotOursError:
             return numbered_classes(getattr(self.model, "num_classes"))  # noqa: B009
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """How the run read its images."""
+        try:
+            return getattr(self.train_set, "image_options", AS_STORED)
+        except NotOursError:
+            return AS_STORED
 
     def _part(self, name: str, kind: type) -> Any:
         if self._given is not None:
