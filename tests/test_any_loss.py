@@ -10,6 +10,7 @@ import fcn_jax as fcn
 from fcn_jax.losses import ByOutput, Normalization, PerPixel, Softmax
 from fcn_jax.nn.coarse_scores import CoarseScores
 from fcn_jax.nn.layers import Conv, MaxPool
+from fcn_jax.preprocessing import CAFFE
 from fcn_jax.training.state import create_state
 from fcn_jax.training.step import make_train_step
 
@@ -74,3 +75,9 @@ def test_each_output_may_have_a_loss_of_its_own_kind(random_variables, close):
     expected = one_step(net, ByOutput({"one": SOFTMAX, "other": SOFTMAX}), random_variables, batch)
     mixed = ByOutput({"one": SOFTMAX, "other": plain})
     close(one_step(net, mixed, random_variables, batch), expected)
+
+
+def test_a_per_pixel_loss_is_refused_with_the_remedy():
+    loss = optax.losses.softmax_cross_entropy_with_integer_labels
+    with pytest.raises(ValueError, match="losses.PerPixel"):
+        make_train_step(fcn.FCN(fcn.VGG16(), 3), optax.sgd(1.0), loss, CAFFE, seed=0)

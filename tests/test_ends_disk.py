@@ -1,8 +1,11 @@
 """A disk that is full: one message, and the good checkpoint stays."""
 
 import errno
+import logging
 import os
 import resource
+import sys
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import pytest
@@ -12,6 +15,18 @@ from fcn_jax.runs.messages import messages
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import State
+from fcn_jax.training.write_errors import write_errors_of_orbax
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """After an error, what Orbax's threads log stays kept back."""
+    logs = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before, hook = [log.filters[:] for log in logs], sys.unraisablehook
+    yield
+    sys.unraisablehook = hook
+    for log, filters in zip(logs, before, strict=True):
+        log.filters = filters
 
 
 @pytest.fixture
@@ -45,8 +60,16 @@ def test_a_checkpoint_that_does_not_fit_is_one_error_and_the_one_before_stays(
     assert "Traceback" not in said and "Event loop" not in said
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def test_only_the_noise_of_orbaxs_threads_is_kept_back(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: shown.append(str(found.exc_value)))
+    with pytest.raises(OSError, match="No space left"), write_errors_of_orbax(tmp_path):
+        raise ValueError("RESOURCE_EXHAUSTED: no luck [os_error_code='28']")
+    for text in ("Event loop is closed", "another"):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(text)))  # type: ignore
+    assert shown == ["another"]
+    with pytest.raises(ValueError, match="learning"), write_errors_of_orbax(tmp_path):
+        raise ValueError("learning is not what was saved")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

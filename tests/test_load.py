@@ -92,6 +92,26 @@ def test_a_weights_file_of_a_whole_net(name, tmp_path, random_variables):
         assert shapes == (37, 52, 3)
 
 
+def test_what_is_not_an_image_of_the_net_is_named(model):
+    for image, said in (
+        ({"color": IMAGE}, "takes one image, found a dictionary of color"),
+        (Image.fromarray(IMAGE[..., 0].astype(np.float32)), "mode F: no number is known"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            model(image)
+    for label in (model.probabilities(IMAGE), model(IMAGE)[1:], "label.png"):
+        with pytest.raises(ValueError, match="expected a label of this image"):
+            model.overlay(IMAGE, label)
+    assert (np.asarray(model.overlay(IMAGE)) == model.overlay(IMAGE, model(IMAGE))).all()
+    with pytest.raises(ValueError, match="a name for each class of 7"):
+        fcn.Model(model.net, model.variables, model.preprocessing, class_names=["a", "b"])
+    own = fcn.Model(model.net, model.variables, model.preprocessing)
+    assert own.class_names[:2] == ("class 0", "class 1") and own.palette.shape == (256, 3)
+    for path, said in (("no/run", "there is no such run"), (__file__, "python -m fcn_jax convert")):
+        with pytest.raises(ValueError, match=said):
+            fcn.load(path)
+
+
 def test_a_classifier_is_not_a_whole_net(tmp_path):
     path = tmp_path / "vgg16.safetensors"
     variables = {"params": {"fc8": {"bias": np.zeros(3)}}}

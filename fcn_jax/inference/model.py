@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_jax.data.images import AS_STORED, ImageOptions
-from fcn_jax.data.named import as_plain, primary
+from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.readers import read_image
 from fcn_jax.inference.anysize import AnySize
 from fcn_jax.inference.inputs import InputFiles
@@ -49,7 +49,7 @@ class Model:
         variables: Any,
         preprocessing: Preprocess,
         *,
-        class_names: Any,
+        class_names: Any = None,
         options: ImageOptions = AS_STORED,
     ):
         """Puts the variables on the device; compiles nothing yet.
@@ -58,17 +58,16 @@ class Model:
             net: `net.apply(variables, images, sizes=sizes)` gives scores (b, h, w, k).
             variables: the net's variables.
             preprocessing: makes the net's input from images and sizes, on the device.
-            class_names: a name for each class; by output's name if there are several.
+            class_names: a name for each class; by output's name if there are several. By default
+                "class 0", "class 1", ...
             options: what image files do not say of their pixels.
         """
         self.net = net
         self.variables = jax.tree.map(jnp.asarray, variables)
         self.preprocessing = preprocessing
-        self.class_names = class_names
-        self.palette = jax.tree.map(
-            lambda names: class_palette(len(names)),
-            class_names,
-            is_leaf=lambda names: isinstance(names, tuple),
+        self.class_names = _checked_names(class_names, getattr(net, "num_classes", None))
+        self.palette = as_plain(
+            {name: class_palette(len(k)) for name, k in zip_named(self.class_names)}
         )
         self._predictor = AnySize(net, self.variables, preprocessing, say=_warn)
         self._files = InputFiles(self._predictor.inputs, options)
@@ -97,20 +96,31 @@ class Model:
         """
         return jax.tree.map(softmax, self.scores(image))
 
-    def overlay(self, image: Any, label: Any, *, alpha: float = 0.5) -> Any:
+    def overlay(self, image: Any, label: Any = None, *, alpha: float = 0.5) -> Any:
         """The image with the colours of its classes laid over it, as a PIL image.
 
         Args:
             image: one image, as in `__call__`.
-            label: what `__call__` returned for it.
+            label: what `__call__` returned for it; by default, that is predicted.
             alpha: opacity of the colours, 0 to 1.
-        """
-        shown = picture(self._arrays(image))
 
-        def draw(label: np.ndarray, palette: np.ndarray) -> Image.Image:
+        Raises:
+            ValueError: the label is not one of this image.
+        """
+        arrays = self._arrays(image)
+        shown, label = picture(arrays), self._predictor(arrays) if label is None else label
+
+        def draw(label: Any, palette: np.ndarray) -> Image.Image:
+            found = getattr(label, "dtype", type(label).__name__), getattr(label, "shape", ())
+            if found != (np.uint8, shown.shape[:2]):
+                raise ValueError(
+                    f"overlay: expected a label of this image, uint8 {shown.shape[:2]}; found "
+                    f"{found[0]} {found[1]}"
+                )
             return Image.fromarray(overlay(shown, label, alpha, palette))
 
-        return jax.tree.map(draw, label, self.palette)
+        drawn = {name: draw(*pair) for name, *pair in zip_named(label, self.palette)}
+        return as_plain(drawn)
 
     def _each(self, image: Any, predict: Callable[[Any], Any]) -> Any:
         if isinstance(image, list | tuple):
@@ -119,6 +129,8 @@ class Model:
 
     def _arrays(self, image: Any) -> Any:
         """The image's pixels as arrays, by name if the net has several inputs."""
+        if isinstance(image, Mapping) and not getattr(self.net, "inputs", True):
+            raise ValueError(f"this net takes one image, found a dictionary of {', '.join(image)}")
         parts = image if isinstance(image, Mapping) else {"": image}
         return as_plain({name: self._array(name, part) for name, part in parts.items()})
 
@@ -126,13 +138,31 @@ class Model:
         if isinstance(image, str | os.PathLike):
             return primary(self._files.read({name: Path(image).expanduser()}))
         if isinstance(image, Image.Image):
+            if self._predictor.inputs.get(name) == 1:
+                return np.asarray(image).astype(np.uint16)[..., None]
             return read_image(_as_png(image), "the PIL image", options=self._files.options)
         return image
+
+
+def _checked_names(class_names: Any, num_classes: Any) -> Any:
+    """The names as tuples, one for each class of each output."""
+    counts = dict(num_classes) if isinstance(num_classes, Mapping) else num_classes
+    if class_names is None:
+        return as_plain({n: tuple(f"class {i}" for i in range(k)) for n, k in zip_named(counts)})
+    names = as_plain({name: tuple(k) for name, k in zip_named(class_names)})
+    if counts is not None and {n: len(k) for n, k in zip_named(names)} != dict(zip_named(counts)):
+        raise ValueError(f"expected a name for each class of {counts}, found {class_names}")
+    return names
 
 
 def _as_png(image: Image.Image) -> bytes:
     """A PIL image as a file, so that it is read by the rule of all images."""
     stored, exif = io.BytesIO(), image.getexif()
+    if image.mode in ("F", "I"):
+        raise ValueError(
+            f"a PIL image of mode {image.mode}: no number is known to be white; pass a uint8 array "
+            "(h, w, 3), or an image of mode RGB, L or I;16"
+        )
     if image.mode not in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
         image = image.convert("RGB")
     image.save(stored, "PNG", compress_level=0, exif=exif)

@@ -34,6 +34,13 @@ def load(
         `label = fcn_jax.load("runs/voc_fcn8s")("photo.jpg")`
     """
     path = Path(path).expanduser()
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such run or weights file")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path}: expected a run's folder or a .safetensors file of ours; convert weights of "
+            "other frameworks with `python -m fcn_jax convert`"
+        )
     if path.suffix != ".safetensors":
         run = StoredRun(path, recipe=recipe, net=net)
         variables, preprocessing = run_variables(path, step)

@@ -1,6 +1,7 @@
 """One update of the parameters: a pure function, jitted over a mesh; the state is donated."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,17 @@ def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) ->
     return objective
 
 
+def _check_loss(loss: Callable[..., Any]) -> None:
+    """Raises ValueError for a function of other arguments, such as optax's per-pixel losses."""
+    try:
+        inspect.signature(loss).bind(None, None, sizes=None)
+    except TypeError:
+        raise ValueError(
+            f"{loss} cannot be called as loss(scores, labels, sizes=sizes); make such a loss of a "
+            "function (logits, labels) -> (b, h, w) by fcn_jax.losses.PerPixel"
+        ) from None
+
+
 def make_train_step(
     net: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -73,6 +85,7 @@ def make_train_step(
             leaves every array where it is.
         shard_optimizer: the optimizer's state is divided along `data`, before and after the step.
     """
+    _check_loss(loss)
     objective = _objective(net, loss, preprocess, mesh)
     differentiate = jax.value_and_grad(objective, has_aux=True)
 
