@@ -451,7 +451,7 @@ def test_a_truncated_image_is_refused_by_name(ways, end):
 
 def test_a_file_of_no_known_kind_is_refused_by_name(ways):
     (ways.root / "images" / "x.jpg").write_bytes(b"not an image")
-    ways.refused("no kind of image")
+    ways.refused("of no known kind")
 
 
 def test_an_image_needs_no_path():

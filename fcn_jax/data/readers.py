@@ -206,7 +206,10 @@ def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[OpenFil
                     tiff.check_complete(stream, where)
                 yield stream, where
         except UnidentifiedImageError:
-            raise DataError(f"{where}: is no kind of image, or cut off.") from None
+            raise DataError(
+                f"{where}: expected an image, found a file of no known kind, or one that is cut off. "
+                "Copy it again, or convert it."
+            ) from None
         except Image.DecompressionBombError as error:
             raise DataError(
                 f"{where}: is too large to be read whole ({error}). `predict --tile` reads a PNG "
