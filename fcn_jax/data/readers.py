@@ -207,8 +207,8 @@ def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[OpenFil
                 yield stream, where
         except UnidentifiedImageError:
             raise DataError(
-                f"{where}: expected an image, found a file of no known kind, or one that is cut off. "
-                "Copy it again, or convert it."
+                f"{where}: expected an image, found a file of no known kind, or one that is cut "
+                "off. Copy it again, or convert it."
             ) from None
         except Image.DecompressionBombError as error:
             raise DataError(
