@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from fcn_jax.atomic import draft
+from fcn_jax.inference.memory import any_size
 
 # A GeoTIFF has a directory of keys, and a scale or a matrix from cells to coordinates.
 # Source: OGC GeoTIFF 1.1, tables 1 to 3.
@@ -15,10 +16,12 @@ _TAGS = (33550, 34264, 34735)
 
 def is_georeferenced(path: Path) -> bool:
     """Whether a file is a TIFF that says where it lies; other files are not."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
     try:
-        with Image.open(path) as image:
+        with any_size(), Image.open(path) as image:  # only its header is read
             return image.format == "TIFF" and any(tag in image.tag_v2 for tag in _TAGS)  # type: ignore[attr-defined]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError):
         return False
 
 
