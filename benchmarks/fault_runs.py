@@ -65,7 +65,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def steps_of(run: Path) -> list[int]:
-    """The steps of complete checkpoints; readable while the run goes on."""
+    """The steps of complete checkpoints; readable while the run trains."""
     return sorted(int(p.name) for p in run.glob("checkpoints/*") if p.name.isdigit())
 
 
@@ -81,7 +81,7 @@ def last_state(run: Path) -> dict[str, np.ndarray]:
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """Arrays and files that are not the same, to the bit, in two finished runs."""
+    """Arrays and files of two finished runs that differ in any bit."""
     left, right = last_state(a), last_state(b)
     wrong = [f"{key} is in one run only" for key in left.keys() ^ right.keys()]
     wrong += [

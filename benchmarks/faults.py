@@ -172,7 +172,7 @@ def disk(folder: Path, size: int) -> Iterator[bool]:
 
 
 def full_disk(campaign: Campaign, sizes: int) -> None:
-    """One message that names a file or folder; with space, the run goes on."""
+    """One message that names a file or folder; with space, the run resumes."""
     most = sum(p.stat().st_size for p in campaign.whole.rglob("*") if p.is_file())
     for n in range(1, sizes + 1):
         size, folder = 3 * most * n // sizes, campaign.folder / "disk"

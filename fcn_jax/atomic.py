@@ -5,6 +5,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+AnyPath = str | os.PathLike[str]
+"""What every public function takes as a path."""
+
 
 def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
     """Write a file completely or not at all.

@@ -1,6 +1,5 @@
 """One reader of images: training, evaluation and prediction see the same pixels."""
 
-import functools
 import struct
 import types
 
@@ -13,7 +12,7 @@ from PIL import Image
 from fcn_jax.data import Batches, DataError, Folders, check_labels, evaluation_batches
 from fcn_jax.data.images import ImageOptions
 from fcn_jax.data.readers import image_size, read_image
-from fcn_jax.inference.folder import predict_files, predict_large_files
+from fcn_jax.inference.folder import predict_files
 from fcn_jax.inference.tiling import TiledPredictor
 
 ORIENTATION = 0x0112
@@ -70,8 +69,8 @@ class Ways:
 
         outs = self.root / "whole", self.root / "tiles"
         failed = predict_files(whole, [path], outs[0], overlay=False, **reading).failures
-        tiled = functools.partial(Tiled(seen).predict_file)
-        failed += predict_large_files(tiled, [path], outs[1], **reading).failures
+        tiled = Tiled(seen)
+        failed += predict_files(tiled, [path], outs[1], overlay=False, **reading).failures
         return seen, [f"{failure.path}: {failure.reason}" for failure in failed]
 
     def all(self, **options):

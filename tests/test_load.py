@@ -1,6 +1,7 @@
 """`fcn_jax.load` makes a run or a weights file a net that predicts, and runs no foreign code."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,17 @@ from PIL import Image
 
 import fcn_jax as fcn
 from fcn_jax.preprocessing import CAFFE, ByInput, LogDepth
+from fcn_jax.runs.demo import recipe as demo_recipe
 from fcn_jax.runs.description import NotOursError, build, describe, differences, from_text
+from fcn_jax.runs.options import override
+from fcn_jax.runs.start import read_variables, run_variables, starting_point
+from fcn_jax.training.checkpoints import Checkpoints
+from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.weights.weights_file import Metadata, save_weights
 
 STORED = Path(__file__).with_name("run_of_0_1")
 RNG = np.random.default_rng(0)
+RECIPE = override(demo_recipe("fcn32s"), {"model": {"trunk": {"width": 1 / 64}}})
 IMAGE = RNG.integers(0, 256, (37, 52, 3), np.uint8)
 
 
@@ -110,6 +117,28 @@ def test_what_is_not_an_image_of_the_net_is_named(model):
     for path, said in (("no/run", "there is no such run"), (__file__, "python -m fcn_jax convert")):
         with pytest.raises(ValueError, match=said):
             fcn.load(path)
+
+
+class OtherPath(os.PathLike):
+    """A path that is neither text nor a `Path`."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return str(self.path)
+
+
+@pytest.mark.parametrize("kind", [str, OtherPath])
+def test_every_door_of_a_run_takes_any_path(kind):
+    assert RunFolder(kind(STORED)).described()["module"] == "fcn_jax.demo"
+    assert Checkpoints(kind(STORED / "checkpoints")).latest() == 2
+    variables, _ = run_variables(kind(STORED))
+    again, _ = read_variables(kind(STORED))
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables, again))
+    model = fcn.load(kind(STORED))
+    start = starting_point(RECIPE, kind(STORED), kind(STORED))
+    assert len(model.class_names) == 7 and "layers copied" in start.source
 
 
 def test_a_classifier_is_not_a_whole_net(tmp_path):

@@ -57,7 +57,7 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path, name, line):
 def test_scores_that_are_no_numbers_are_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "mean_iu": "high"}\n')
     with pytest.raises(
-        ValueError, match=r"metrics\.jsonl, line 1 is damaged: `mean_iu` is no number"
+        ValueError, match=r"metrics\.jsonl, line 1 is damaged: `mean_iu` is not a number"
     ):
         RunFolder(tmp_path).best_step()
 

@@ -218,7 +218,7 @@ def _opened(file: Path | str | bytes, where: str = "") -> Iterator[tuple[OpenFil
 
 
 def check_file(path: Path | str) -> None:
-    """Refuses what is no file: reading a pipe would wait for ever.
+    """Refuses anything but a file: reading a pipe would wait for ever.
 
     Raises:
       DataError: It is missing; or is a folder, a pipe, a socket or a device.
@@ -226,7 +226,7 @@ def check_file(path: Path | str) -> None:
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise DataError(f"{legible(path)}: expected a file, found a folder, pipe or device.")
-        raise DataError(f"{legible(path)}: no such file. Is the data set complete?")
+        raise DataError(f"{legible(path)}: there is no such file. Check the name.")
 
 
 def read_mat(path: Path | str, key: str) -> np.ndarray:

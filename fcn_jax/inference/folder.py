@@ -7,7 +7,6 @@ import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -163,31 +162,6 @@ def _whole(predictor: Any) -> Callable[..., Path]:
         return out
 
     return predict_file
-
-
-def predict_large_files(
-    predict_file: Callable[..., Path],
-    paths: Iterable[Path | str],
-    out: Path | str,
-    *,
-    palette: Any = None,
-    options: ImageOptions = AS_STORED,
-    say: Callable[[str], None] = lambda _: None,
-) -> Predicted:
-    """As `predict_files`, with its result and errors, without overlays.
-
-    Args:
-        predict_file: `TiledPredictor.predict_file`: reads an image file and writes its label.
-        paths: as in `predict_files`.
-        out: folder for `NAME.png`.
-        palette: as in `predict_files`.
-        options: as in `predict_files`.
-        say: as in `predict_files`.
-    """
-    predictor = SimpleNamespace(predict_file=predict_file)
-    return predict_files(
-        predictor, paths, out, palette=palette, options=options, say=say, overlay=False
-    )
 
 
 def _planned(

@@ -10,7 +10,7 @@ def interruptible() -> None:
     """Let Ctrl-C end the process at once, as SIGTERM does; call it before the slow imports.
 
     Python would raise KeyboardInterrupt in whatever runs. Where that is a callback of JAX or the
-    start of an extension module, it is lost, and the program goes on. A process that ignores
+    start of an extension module, it is lost, and the program continues. A process that ignores
     Ctrl-C (in the background of a script) still does.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

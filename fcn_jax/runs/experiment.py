@@ -113,14 +113,16 @@ def _check_demo(place: Place, launch: Launch, changes: dict[str, Any]) -> None:
 
 
 def _run(recipe: Recipe, place: Place, origin: dict[str, Any], stop: StopRequest) -> None:
+    from fcn_jax.data.location import of_tfds
     from fcn_jax.data.readers import DataError
     from fcn_jax.runs.run import run
 
     try:
         run(recipe, place, origin=origin, stop=stop)
     except DataError as error:
-        error.add_note(
-            f"(data: --data {place.data}; `python -m experiments.voc_fcn8s --demo` shows the same "
-            "program at work without data)"
-        )
+        if not (place.data.exists() or of_tfds(place.data)):
+            error.add_note(
+                f"(there is no --data {place.data}; `python -m experiments.voc_fcn8s --demo` shows "
+                "the same program at work without data)"
+            )
         raise

@@ -8,7 +8,7 @@ import flax.linen as nn
 from fcn_jax.inference.model import Model
 from fcn_jax.runs.description import build, from_text
 from fcn_jax.runs.start import run_variables
-from fcn_jax.runs.stored import StoredRun, numbered_classes
+from fcn_jax.runs.stored import StoredRun
 from fcn_jax.weights.weights_file import load_weights
 
 
@@ -60,5 +60,4 @@ def load(
             )
         net = build(from_text(about.net))
     assert net is not None
-    names = about.class_names or numbered_classes(about.num_classes)
-    return Model(net, variables, about.preprocessing, class_names=names)
+    return Model(net, variables, about.preprocessing, class_names=about.class_names or None)

@@ -13,7 +13,7 @@ class Place:
         data: folder with the data sets; or tfds:NAME, a data set of TFDS in their place.
         workdir: folder of the run; the same command resumes the run that is there. [runs/NAME]
         init: a run's folder or a .safetensors file to start from, instead of the recipe's own.
-        accept_changed_data: go on with a run although its images or labels have changed.
+        accept_changed_data: resume a run although its images or labels have changed.
         check_images: decode every image before the first step, and not only its label.
         threads: threads that read images ahead.
         tensorboard: also write TensorBoard events (extra `tensorboard`).

@@ -138,7 +138,7 @@ def _claim(
 def _checked_batches(
     recipe: Recipe, place: Place, mesh: Mesh, sets: DataSets, folder: RunFolder, say: Say
 ) -> tuple[Batches, bool]:
-    """Batches of data that are sound and, in a run that goes on, those that it has read so far."""
+    """Batches of sound data; of a resumed run, the same data that it has read so far."""
     train, validation = (
         check_labels(
             source,
@@ -166,7 +166,7 @@ def _checked_batches(
 
 
 def _note_steps(folder: RunFolder, recipe: Recipe, origin: dict[str, Any], say: Say) -> None:
-    """Write down where a run goes on to another number of steps than it was started with."""
+    """Write down that a run resumes with another number of steps than it was started with."""
     stored = folder.described()["recipe"]
     if stored["steps"] != recipe.steps:
         say(f"{folder.path}: steps were {stored['steps']}, and are {recipe.steps} now")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.preprocessing import AnyPreprocessing, ByInput, Preprocessing, from_description
 from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Recipe
 from fcn_jax.training.checkpoints import nested
@@ -30,7 +31,7 @@ class StartingPoint:
     source: str
 
 
-def starting_point(recipe: Recipe, workdir: Path, init: Path | None) -> StartingPoint:
+def starting_point(recipe: Recipe, workdir: AnyPath, init: AnyPath | None) -> StartingPoint:
     """A run's variables before its first step.
 
     Args:
@@ -41,12 +42,12 @@ def starting_point(recipe: Recipe, workdir: Path, init: Path | None) -> Starting
     Raises:
         ValueError: it is missing (the message says how to make it), or does not fit the net.
     """
-    start = recipe.start
+    start, workdir = recipe.start, Path(workdir)
     if isinstance(start, FromScratch) and init is None:
         variables = initial_variables(recipe.model, recipe.seed)
         return StartingPoint(variables, start.preprocessing, "random")
     if init is not None:
-        path, (donor, preprocessing) = init, read_variables(init)
+        path, (donor, preprocessing) = Path(init), read_variables(init)
     elif isinstance(start, FromRuns):
         donor, preprocessing, path = _streams(start, workdir)
     else:
@@ -107,19 +108,22 @@ def _streams(start: FromRuns, workdir: Path) -> tuple[dict[str, Any], AnyPreproc
     return merged, ByInput(inputs), " and ".join(start.runs.values())
 
 
-def read_variables(path: Path) -> tuple[dict[str, Any], AnyPreprocessing]:
+def read_variables(path: AnyPath) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a weights file, or of a run's best checkpoint.
 
     Raises:
         ValueError: there is neither.
     """
+    path = Path(path)
     if path.suffix == ".safetensors":
         variables, about = load_weights(path)
         return variables, about.preprocessing
     return run_variables(path)
 
 
-def run_variables(path: Path, step: int | None = None) -> tuple[dict[str, Any], AnyPreprocessing]:
+def run_variables(
+    path: AnyPath, step: int | None = None
+) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a run, at its best step unless another is asked for.
 
     Where that checkpoint is damaged, those of the newest sound one; a line on stderr says so.
@@ -147,7 +151,7 @@ def _preprocessing(folder: RunFolder) -> AnyPreprocessing:
     """What a run's variables expect.
 
     Raises:
-        ValueError: this is no run, or its recipe.json does not say it.
+        ValueError: this is not a run, or its recipe.json does not say it.
     """
     try:
         return from_description(folder.described()["preprocessing"])
@@ -177,7 +181,7 @@ def _find(start: FromWeights | FromRun, workdir: Path) -> Path:
         if (path := place / Path(start.file).expanduser()).exists():
             return path
     raise ValueError(
-        f"this recipe starts from the weights {start.file}; they are neither in "
-        + " nor in ".join(dict.fromkeys(str(p.absolute()) for p in places))
+        f"this recipe starts from the weights {start.file}; they are not in "
+        + " or ".join(dict.fromkeys(str(p.absolute()) for p in places))
         + "; weights/README.md says how to make them, and --init FILE takes them from elsewhere"
     )

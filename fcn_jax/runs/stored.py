@@ -6,7 +6,7 @@ code that a run folder names is imported, unless the caller says so.
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,11 +82,11 @@ class StoredRun:
 
     @property
     def class_names(self) -> Any:
-        """Names of the classes, by output's name if the net has several."""
+        """Names of the classes, by output's name if the net has several; None if not known."""
         try:
             return self.train_set.class_names
         except NotOursError:
-            return numbered_classes(getattr(self.model, "num_classes"))  # noqa: B009
+            return None
 
     @property
     def image_options(self) -> ImageOptions:
@@ -127,10 +127,3 @@ class StoredRun:
             ) from None
         except Exception as error:  # a changed value may break whatever is built from it
             raise ValueError(f"{self.folder.recipe_file} is damaged: {reason(error)}") from error
-
-
-def numbered_classes(num_classes: int | Mapping[str, int]) -> Any:
-    """`class 0`, `class 1`, …, by output's name if there are several."""
-    if isinstance(num_classes, Mapping):
-        return {name: numbered_classes(k) for name, k in num_classes.items()}
-    return tuple(f"class {i}" for i in range(num_classes))

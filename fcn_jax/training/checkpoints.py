@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.devices.processes import is_leader
 from fcn_jax.training.checksums import Names, by_names, checksum
 from fcn_jax.training.write_errors import write_errors_of_orbax
@@ -33,8 +34,8 @@ class Checkpoints:
     state's memory. Listing and reading change nothing on disk.
     """
 
-    def __init__(self, folder: Path):
-        self._folder = folder.absolute()
+    def __init__(self, folder: AnyPath):
+        self._folder = Path(folder).absolute()
 
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint, or None."""
@@ -131,7 +132,7 @@ class Checkpoints:
             try:
                 arrays = dict(self._arrays(step))
             except DamagedCheckpointError as error:
-                # A run that goes on may have deleted it since.
+                # A run that is training may have deleted it since.
                 wrong[step] = str(error) if (self._folder / str(step)).exists() else ""
                 continue
             if reasons := "; ".join(filter(None, wrong.values())):
@@ -226,7 +227,7 @@ def _stored_arrays(folder: Path) -> Iterator[tuple[Names, np.ndarray]]:
 
 @contextlib.contextmanager
 def _plainly_named(folder: Path) -> Iterator[Path]:
-    """The folder by a name that is no pattern and no address.
+    """The folder by a name that nothing reads as a pattern or an address.
 
     Orbax takes a path for a pattern (`[`, `*`), and then misses what it wrote itself.
     """

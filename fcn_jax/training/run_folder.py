@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.atomic import naming, write_atomically
+from fcn_jax.atomic import AnyPath, naming, write_atomically
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.lock import Lock
 
@@ -37,13 +37,13 @@ class RunFolder:
 
     def __init__(
         self,
-        path: Path,
+        path: AnyPath,
         listener: Callable[[dict[str, Any]], None] | None = None,
         *,
         writes: bool = True,
         lock: Lock | None = None,
     ):
-        self.path = path
+        self.path = path = Path(path)
         self.recipe_file = path / "recipe.json"
         self.data_file = path / "data.json"
         self.metrics_file = path / "metrics.jsonl"
@@ -141,7 +141,7 @@ class RunFolder:
         Args:
             data: JSON values that say what the run reads.
             differences: gives a line for each difference of the stored and these data.
-            accept: go on with data that differ, say so, and note it in `data.json`.
+            accept: resume with data that differ, say so, and note it in `data.json`.
             say: prints a line.
 
         Raises:
@@ -161,7 +161,7 @@ class RunFolder:
                 raise ValueError(
                     f"{self.path} was trained to step {step} on other data:\n{text}\nGive it the "
                     "data that it was started with, or another --workdir; --accept-changed-data "
-                    "goes on with these."
+                    "resumes with these."
                 )
             say(f"{self.path}: the data have changed since step {step}, which is accepted:\n{text}")
             before = notes if isinstance(notes, list) else []
@@ -237,7 +237,7 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"{where} is damaged: expected an integer `step`. {remedy}")
             for name in line.keys() & {"loss", "mean_iu"}:
                 if type(line[name]) not in (int, float):
-                    raise ValueError(f"{where} is damaged: `{name}` is no number. {remedy}")
+                    raise ValueError(f"{where} is damaged: `{name}` is not a number. {remedy}")
             found.append(line)
     return found
 

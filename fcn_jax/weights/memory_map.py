@@ -2,14 +2,10 @@
 
 import contextlib
 import mmap
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from fcn_jax import damage
-
-AnyPath = str | os.PathLike[str]
-"""What every public reader and writer takes as a path."""
 
 
 class MemoryMap(mmap.mmap):

@@ -16,10 +16,10 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from fcn_jax.atomic import write_atomically
+from fcn_jax.atomic import AnyPath, write_atomically
 from fcn_jax.preprocessing import AnyPreprocessing, ByInput, LogDepth, from_description
 from fcn_jax.weights.layouts import Arrays
-from fcn_jax.weights.memory_map import AnyPath, reading
+from fcn_jax.weights.memory_map import reading
 
 FORMAT = "fcn_jax weights 1"
 TYPES = frozenset("BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64".split())

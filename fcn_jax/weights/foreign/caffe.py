@@ -9,6 +9,7 @@ from pathlib import Path
 import flax.linen as nn
 import numpy as np
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.nets.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
 from fcn_jax.nets.trunks.squeezenet import FIRES
 from fcn_jax.preprocessing import CAFFE, AnyPreprocessing, Preprocessing
@@ -25,7 +26,6 @@ from fcn_jax.weights.foreign.imported import (
 )
 from fcn_jax.weights.foreign.npz import read_npz
 from fcn_jax.weights.layouts import Blobs
-from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import json_object, read_preprocessing
 
 ROUND = Preprocessing(channels="BGR", mean=(104.0, 117.0, 123.0))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.weights.foreign.wire import Value, fields, varints
 from fcn_jax.weights.layouts import Blobs
-from fcn_jax.weights.memory_map import AnyPath, map_file, reading
+from fcn_jax.weights.memory_map import map_file, reading
 
 # Field of NetParameter: fields of the name and the blobs in each layer's message.
 CONTAINERS = {2: (4, 6), 100: (1, 7)}

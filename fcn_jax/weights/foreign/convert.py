@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 from flax import traverse_util
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.nets.fcn import Classifier
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.preprocessing import AnyPreprocessing
@@ -18,7 +19,7 @@ from fcn_jax.weights.foreign.caffe import read_caffe, read_caffe_npz
 from fcn_jax.weights.foreign.imported import Imported
 from fcn_jax.weights.foreign.pytorch_fcn import read_pytorch_fcn
 from fcn_jax.weights.foreign.torchvision import read_torchvision
-from fcn_jax.weights.memory_map import AnyPath, check_exists
+from fcn_jax.weights.memory_map import check_exists
 from fcn_jax.weights.weights_file import Metadata, save_weights, sha256
 
 KINDS: Mapping[str, Callable[[Path, nn.Module | None], Imported]] = {

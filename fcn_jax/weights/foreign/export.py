@@ -11,14 +11,13 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from fcn_jax.atomic import write_atomically
+from fcn_jax.atomic import AnyPath, write_atomically
 from fcn_jax.nets.fcn import FCN
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.nn.upsampling import BilinearUpsampling
 from fcn_jax.preprocessing import AnyPreprocessing
 from fcn_jax.weights import surgery
 from fcn_jax.weights.layouts import Blobs, bilinear, layer_blobs
-from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import describe_preprocessing, write_safetensors
 
 FORMAT = "fcn_jax export 1"

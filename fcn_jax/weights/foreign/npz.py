@@ -8,8 +8,9 @@ from typing import IO, cast
 
 import numpy as np
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.weights.layouts import Arrays
-from fcn_jax.weights.memory_map import AnyPath, map_file, reading
+from fcn_jax.weights.memory_map import map_file, reading
 
 MOST_GROWTH, ALLOWANCE = 100, 64 << 20
 """All arrays together have at most 64 MiB, or 100 times the bytes of their file. Trained weights

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.weights.foreign.pickled import read_pickle
 from fcn_jax.weights.foreign.tensors import Storage, Tensor, array_of
 from fcn_jax.weights.layouts import Arrays
-from fcn_jax.weights.memory_map import AnyPath, MemoryMap, map_file, reading
+from fcn_jax.weights.memory_map import MemoryMap, map_file, reading
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import flax.linen as nn
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.weights.foreign.caffe import exported_preprocessing, import_blobs
 from fcn_jax.weights.foreign.imported import Imported, check_empty, pair_up
 from fcn_jax.weights.foreign.pth import read_pth
 from fcn_jax.weights.foreign.torchvision_nets import PARTS, vgg16
-from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import read_safetensors
 
 

@@ -20,12 +20,12 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from fcn_jax.atomic import AnyPath
 from fcn_jax.preprocessing import Preprocessing
 from fcn_jax.weights.foreign import imported
 from fcn_jax.weights.foreign.npz import read_npz
 from fcn_jax.weights.foreign.pth import read_pth
 from fcn_jax.weights.foreign.torchvision_nets import NETS
-from fcn_jax.weights.memory_map import AnyPath
 from fcn_jax.weights.weights_file import json_object
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
