@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_does_not_block_a_save_of_its_step(folder):
 
 
 def test_a_save_that_cannot_be_read_back_keeps_the_one_before(folder, monkeypatch):
-    monkeypatch.setattr(module, "_stored_arrays", lambda folder: iter(()))
+    monkeypatch.setattr(module, "_stored", lambda folder: iter(()))
     with pytest.raises(DamagedCheckpointError, match=r"/6: .*is missing"):
         Checkpoints(folder).save(6, state(6), best=None)
     monkeypatch.undo()
@@ -163,15 +163,15 @@ def test_reading_changes_nothing_on_disk(folder):
 
 def test_a_reader_goes_on_to_a_checkpoint_that_came_meanwhile(folder, monkeypatch):
     """The run beside it has saved step 6 and deleted the others while it read."""
-    read = module._stored_arrays
+    read = module._stored
 
     def slow(path):
         if path.parent.name == "4":
-            monkeypatch.setattr(module, "_stored_arrays", read)
+            monkeypatch.setattr(module, "_stored", read)
             Checkpoints(folder).save(6, state(6), best=None)
         return read(path)
 
-    monkeypatch.setattr(module, "_stored_arrays", slow)
+    monkeypatch.setattr(module, "_stored", slow)
     said = []
     step, _ = Checkpoints(folder).newest_sound(said.append)
     assert step == 6 and said == []
