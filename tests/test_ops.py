@@ -71,14 +71,15 @@ def test_max_pool_is_caffe_s_loop(h, w, kernel, stride, padding, seed):
     np.testing.assert_allclose(found[1], gradient, atol=1e-6)
 
 
+@pytest.mark.parametrize("ceil_mode", [True, False])
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1)])
-def test_both_gradients_of_max_pool_are_one(kernel, stride, padding):
+def test_both_gradients_of_max_pool_are_one(kernel, stride, padding, ceil_mode):
     rng = np.random.default_rng(1)
     x = jnp.asarray(rng.integers(0, 3, (2, 9, 8, 5)).astype(np.float32))  # with ties
-    y = max_pool(x, kernel, stride, padding)
+    y = max_pool(x, kernel, stride, padding, ceil_mode)
     gradient = jnp.asarray(rng.normal(size=y.shape).astype(np.float32))
     found = [
-        way(x, y, gradient, kernel, stride, padding) for way in (_by_selection, _by_comparison)
+        way(x, y, gradient, kernel, stride, padding, ceil_mode) for way in (_by_selection, _by_comparison)
     ]
     np.testing.assert_allclose(*found, atol=1e-6)
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from fcn_jax.arithmetic import ceil_div
-from fcn_jax.nn.feature_map import FeatureMap, cells_inside
+from fcn_jax.nn.feature_map import FeatureMap, Padding, cells_inside, low_high
 
 Span = tuple[int, int]  # the first row or column, and one past the last; may lie outside the map
 
@@ -172,10 +172,10 @@ def slide(
     x: FeatureMap,
     kernel: int,
     stride: int,
-    padding: int,
+    padding: Padding,
     *,
     apply: Callable[..., Any],
-    length: Callable[[Any, int, int, int], Any],
+    length: Callable[[Any, int, int, Any], Any],
     fill: float = 0.0,
 ) -> FeatureMap:
     """A window slid over a map, with or without a border.
@@ -184,24 +184,25 @@ def slide(
         x: the map.
         kernel: rows and columns of the window.
         stride: cells between windows.
-        padding: cells on every side.
+        padding: cells on every side, or before and after.
         apply: from `(b, h, w, c)` values and `padding=` to the windows' values.
         length: number of windows along an axis, from its cells, kernel, stride and padding.
         fill: the value of the padding.
     """
-    x = _without_unusable_border(x, kernel, stride, padding)
+    low, high = low_high(padding)
+    x = _without_unusable_border(x, kernel, stride, low) if low == high else whole(x)
     grid = x.grid.window(kernel, stride, padding)
 
     def result(values: Any, size: Any, border: Border | None = None) -> FeatureMap:
         # A window that keeps every size keeps the array too: `concat` compares arrays.
-        if size is not None and (stride, kernel) != (1, 2 * padding + 1):
+        if size is not None and (stride, kernel) != (1, low + high + 1):
             size = length(size, kernel, stride, padding)
         return FeatureMap(values, size, grid=grid, name=x.name, border=border).masked()
 
     if x.border is None:
         values = x.masked(fill).values if fill else x.values
         return result(apply(values, padding=padding), x.size)
-    seen, start, stored = [], [], []
+    padding, seen, start, stored = low, [], [], []
     windows = tuple(length(n, kernel, stride, padding) for n in x.shape)
     for n, a, cells in zip(windows, x.border.start, x.values.shape[1:3], strict=True):
         first = max(ceil_div(a + padding - kernel + 1, stride), 0)  # sees a stored cell

@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Int
 
 from fcn_jax.arithmetic import ceil_div
 
+Padding = int | tuple[int, int]  # cells before and after; one number for both
+
 WHOLE_IMAGE = math.inf
 """The receptive field of a cell that depends on the whole image, whatever its size."""
 
@@ -42,9 +44,9 @@ class Grid:
     offset: Fraction = Fraction(0)
     field: Fraction | float = Fraction(1)
 
-    def window(self, kernel: int, stride: int, padding: int) -> "Grid":
+    def window(self, kernel: int, stride: int, padding: Padding) -> "Grid":
         """The grid after a convolution or pooling of that geometry."""
-        offset = self.offset + self.stride * (Fraction(kernel - 1, 2) - padding)
+        offset = self.offset + self.stride * (Fraction(kernel - 1, 2) - low_high(padding)[0])
         return Grid(self.stride * stride, offset, self.field + self.stride * (kernel - 1))
 
     def transposed(self, kernel: int, stride: int) -> "Grid":
@@ -128,12 +130,17 @@ def cells_inside(
     return ((rows < size[:, :1])[:, :, None] & (columns < size[:, 1:])[:, None])[..., None]
 
 
-def conv_size(n: Any, kernel: int, stride: int, padding: int) -> Any:
+def low_high(padding: Padding) -> tuple[int, int]:
+    """Cells before the first and after the last."""
+    return (padding, padding) if isinstance(padding, int) else padding
+
+
+def conv_size(n: Any, kernel: int, stride: int, padding: Padding) -> Any:
     """Cells along an axis of `n` cells after a convolution; int or int array.
 
     Source: BVLC/caffe src/caffe/layers/conv_layer.cpp, compute_output_shape (floor).
     """
-    return (n + 2 * padding - kernel) // stride + 1
+    return (n + sum(low_high(padding)) - kernel) // stride + 1
 
 
 def pool_size(n: Any, kernel: int, stride: int, padding: int) -> Any:

@@ -5,16 +5,32 @@ image's own extent. Layers compute in the dtype of the values; parameters are fl
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jax import lax
 
 from fcn_jax.nn import ops
+from fcn_jax.nn.activations import hard_sigmoid, relu
 from fcn_jax.nn.background import pointwise, slide, stacked, whole
-from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, conv_size, overlap, pool_size
+from fcn_jax.nn.feature_map import FeatureMap, Padding, conv_size, low_high, overlap
+from fcn_jax.nn.normalization import LRN, BatchNorm
+from fcn_jax.nn.pooling import AveragePool, GlobalMean, MaxPool, global_mean
+
+__all__ = [
+    "LRN",
+    "AveragePool",
+    "BatchNorm",
+    "Conv",
+    "Crop",
+    "Dropout",
+    "GlobalMean",
+    "MaxPool",
+    "Scale",
+    "SqueezeExcite",
+    "Sum",
+    "concat",
+    "relu",
+]
 
 
 class Conv(nn.Module):
@@ -24,31 +40,35 @@ class Conv(nn.Module):
         features: output channels.
         kernel: rows and columns of the kernel.
         stride: cells between outputs.
-        padding: zero cells on every side; an unstored ring of the input is added to it.
-        groups: channel groups.
+        padding: zero cells on every side, or before and after (TensorFlow pads unevenly); an
+            unstored ring of the input is added.
+        groups: channel groups; as many as channels for a depthwise convolution.
         zero_init: start from zeros (score layers; Source: FCN papers, section 4.3) rather than
             from He's normal distribution.
         relu: apply max(x, 0) to the result.
         use_bias: add a learned bias, which starts from zeros.
+        dilation: cells between the kernel's taps ("hole" of DeepLab).
     """
 
     features: int
     kernel: int = 1
     stride: int = 1
-    padding: int = 0
+    padding: Padding = 0
     groups: int = 1
     zero_init: bool = False
     relu: bool = False
     use_bias: bool = True
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Raises ValueError where the map is smaller than the kernel."""
-        k = self.kernel
-        padding = self.padding + (0 if x.border else x.ring)
-        if min(conv_size(n, k, self.stride, padding) for n in x.shape) < 1:
+        k, reach = self.kernel, (self.kernel - 1) * self.dilation + 1
+        low, high = (p + (0 if x.border else x.ring) for p in low_high(self.padding))
+        padding = low if low == high else (low, high)
+        if min(conv_size(n, reach, self.stride, padding) for n in x.shape) < 1:
             raise ValueError(
-                f"{self.name}: a {k}x{k} kernel with padding {padding} does not fit on "
+                f"{self.name}: a {reach}x{reach} kernel with padding {padding} does not fit on "
                 f"{x.name}, which is {x.shape[0]}x{x.shape[1]} here; the image is too small for "
                 "this net; a larger ring of zeros around it would make room"
             )
@@ -64,11 +84,11 @@ class Conv(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(kernel.dtype)
 
-        def apply(values: Any, padding: int) -> Any:
-            values = ops.convolve(values, kernel, self.stride, padding, self.groups)
+        def apply(values: Any, padding: Padding) -> Any:
+            values = ops.convolve(values, kernel, self.stride, padding, self.groups, self.dilation)
             return values if bias is None else ops.add_bias(values, bias)
 
-        out = slide(x, k, self.stride, padding, apply=apply, length=conv_size)
+        out = slide(x, reach, self.stride, padding, apply=apply, length=conv_size)
         return (relu(out) if self.relu else out).replace(name=self.name or "")
 
     def _pack(self, kernel: Any) -> None:
@@ -76,35 +96,6 @@ class Conv(nn.Module):
         wanted = self.is_mutable_collection("packed") and not self.is_initializing()
         if wanted and ops.is_product(kernel.shape, self.stride, self.groups):
             self.put_variable("packed", "kernel", kernel.reshape(-1, self.features).T)
-
-
-def relu(x: FeatureMap) -> FeatureMap:
-    """max(values, 0)."""
-    return pointwise(x, ops.relu).replace(nonnegative=True)
-
-
-class BatchNorm(nn.Module):
-    """Batch normalisation over the true extents only.
-
-    Attributes:
-        momentum: share of the running averages kept at each step.
-    """
-
-    momentum: float = 0.9
-
-    @nn.compact
-    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        """Normalise; running averages are in the collection `batch_stats`."""
-        x = whole(x)
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=1e-5,
-            dtype=x.values.dtype,
-            name="norm",
-        )
-        mask = None if x.size is None else x.inside()
-        return x.replace(values=norm(x.values, mask=mask), name=self.name or "").masked()
 
 
 class Dropout(nn.Module):
@@ -122,89 +113,30 @@ class Dropout(nn.Module):
         return x.replace(values=drop(x.values))
 
 
-class MaxPool(nn.Module):
-    """Ceil-mode max pooling: the last window is clipped at the edge, as in Caffe."""
-
-    kernel: int = 2
-    stride: int = 2
-    padding: int = 0
-
-    @nn.compact
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        """Ties go to the first maximum of the window in row order, as in Caffe."""
-        k, s = self.kernel, self.stride
-        apply = functools.partial(ops.max_pool, kernel=k, stride=s)
-        # After a ReLU the zeros outside an image never exceed a maximum and may stay.
-        fill = 0.0 if x.nonnegative else -jnp.inf
-        out = slide(x, k, s, self.padding, apply=apply, length=pool_size, fill=fill)
-        return out.replace(name=self.name or "", nonnegative=x.nonnegative)
-
-
-class AveragePool(nn.Module):
-    """Mean over every full `kernel` x `kernel` window, stride 1."""
-
-    kernel: int
-
-    @nn.compact
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        """Raises ValueError where the map is smaller than the window."""
-        x, k = whole(x), self.kernel
-        if min(x.shape) < k:
-            raise ValueError(f"{self.name}: {x.name} is {x.shape}, smaller than the {k}x{k} window")
-        total = lax.reduce_window(x.values, 0.0, lax.add, (1, k, k, 1), (1, 1, 1, 1), "VALID")
-        size = None if x.size is None else conv_size(x.size, k, 1, 0)
-        grid = x.grid.window(k, 1, 0)
-        return FeatureMap(total / k**2, size, grid=grid, name=self.name or "").masked()
-
-
-class LRN(nn.Module):
-    """Local response normalisation across channels: `x / (k + alpha / n * sum(x ** 2)) ** beta`.
-
-    The sum is over the `n` channels around each; channels beyond the first and the last are zero.
+class SqueezeExcite(nn.Module):
+    """Each channel times a factor of 0 to 1 that depends on the means of all channels.
 
     Attributes:
-        n: channels in the window, odd.
-        alpha: weight of the mean square.
-        beta: exponent.
-        k: added to the mean square.
+        squeeze: channels between the two 1x1 convolutions.
 
-    Source: Krizhevsky et al. 2012, section 3.3; BVLC/caffe src/caffe/layers/lrn_layer.cpp, which
-    divides alpha by n; the values are those of bvlc_reference_caffenet.
+    Source: Hu et al., "Squeeze-and-Excitation Networks", 2018; the hard sigmoid: Howard et al.,
+    "Searching for MobileNetV3", 2019, as in torchvision.
     """
 
-    n: int = 5
-    alpha: float = 1e-4
-    beta: float = 0.75
-    k: float = 1.0
+    squeeze: int
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The same grid and size; the squares are summed in float32."""
-        half, c = self.n // 2, x.channels
-
-        def normalise(values: Any) -> Any:
-            squares = jnp.square(values.astype(jnp.float32))
-            padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
-            total = sum(padded[..., i : i + c] for i in range(self.n))
-            scale = (self.k + self.alpha / self.n * total) ** -self.beta
-            return values * scale.astype(values.dtype)
-
-        return pointwise(x, normalise).replace(name=self.name or "")
-
-
-class GlobalMean(nn.Module):
-    """The mean over each image's own extent, repeated at every cell."""
-
-    @nn.compact
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        """The same cells and size; the receptive field becomes the whole image."""
-        x = whole(x)
-        total = jnp.sum(x.values, (1, 2), keepdims=True)
-        size = jnp.asarray([x.shape]) if x.size is None else x.size
-        cells = jnp.prod(size, axis=1)[:, None, None, None].astype(x.values.dtype)
-        values = jnp.broadcast_to(total / cells, x.values.shape)
-        grid = dataclasses.replace(x.grid, field=WHOLE_IMAGE)
-        return x.replace(values=values, grid=grid, name=self.name or "").masked()
+        """The same cells; the receptive field becomes the whole image."""
+        x, means = whole(x), global_mean(x)
+        y = Conv(self.squeeze, relu=True, name="fc1")(means)
+        y = hard_sigmoid(Conv(x.channels, name="fc2")(y))
+        values = x.values * y.values
+        return x.replace(
+            values=values,
+            grid=dataclasses.replace(x.grid, field=means.grid.field),
+            name=self.name or "",
+        )
 
 
 class Crop(nn.Module):

@@ -1,4 +1,4 @@
-"""Ceil-mode max pooling."""
+"""Max pooling."""
 
 import functools
 
@@ -9,14 +9,14 @@ from jaxtyping import Array, Float
 
 from fcn_jax.arithmetic import ceil_div
 from fcn_jax.nn import savings
-from fcn_jax.nn.feature_map import pool_size
+from fcn_jax.nn.feature_map import conv_size, pool_size
 
 
-def _pad_to_windows(x: Array, kernel: int, stride: int, padding: int) -> Array:
+def _pad_to_windows(x: Array, kernel: int, stride: int, padding: int, ceil_mode: bool) -> Array:
     """`x` with -inf around it, so that windows that the edge clips are complete."""
     pads = [(0, 0)]
     for n in x.shape[1:3]:
-        out = pool_size(n, kernel, stride, padding)
+        out = (pool_size if ceil_mode else conv_size)(n, kernel, stride, padding)
         pads.append((padding, max((out - 1) * stride + kernel - n - padding, 0)))
     return jnp.pad(x, (*pads, (0, 0)), constant_values=-jnp.inf)
 
@@ -32,9 +32,15 @@ def _windows(x: Array, kernel: int, stride: int, out: tuple[int, int]) -> list[A
 
 
 def max_pool(
-    x: Float[Array, "b h w c"], kernel: int, stride: int, padding: int = 0
+    x: Float[Array, "b h w c"],
+    kernel: int,
+    stride: int,
+    padding: int = 0,
+    ceil_mode: bool = True,
 ) -> Float[Array, "b i j c"]:
-    """Ceil-mode max pooling; the gradient goes to the first maximum of each window.
+    """Max pooling; the gradient goes to the first maximum of each window.
+
+    With `ceil_mode`, a last window that is clipped at the edge counts; otherwise it does not.
 
     The maximum of strided slices, and a gradient by comparison, are several times faster on a CPU
     than `reduce_window` and its select-and-scatter, which is the gradient on a TPU.
@@ -42,44 +48,45 @@ def max_pool(
     Source: BVLC/caffe pooling_layer.cpp (ceil mode, clipped windows, first maximum wins).
     """
     if savings.current().fast_operations:
-        return _max_pool(x, kernel, stride, padding)
-    return _reduced(x, kernel, stride, padding)
+        return _max_pool(x, kernel, stride, padding, ceil_mode)
+    return _reduced(x, kernel, stride, padding, ceil_mode)
 
 
-def _reduced(x, kernel, stride, padding):
+def _reduced(x, kernel, stride, padding, ceil_mode):
     window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
-    padded = _pad_to_windows(x, kernel, stride, padding)
+    padded = _pad_to_windows(x, kernel, stride, padding, ceil_mode)
     return lax.reduce_window(padded, -jnp.inf, lax.max, window, strides, "VALID")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x, kernel, stride, padding):
-    out = tuple(pool_size(n, kernel, stride, padding) for n in x.shape[1:3])
-    padded = _pad_to_windows(x, kernel, stride, padding)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_pool(x, kernel, stride, padding, ceil_mode):
+    length = pool_size if ceil_mode else conv_size
+    out = tuple(length(n, kernel, stride, padding) for n in x.shape[1:3])
+    padded = _pad_to_windows(x, kernel, stride, padding, ceil_mode)
     return functools.reduce(jnp.maximum, _windows(padded, kernel, stride, (out[0], out[1])))
 
 
-def _max_pool_forward(x, kernel, stride, padding):
-    y = _max_pool(x, kernel, stride, padding)
+def _max_pool_forward(x, kernel, stride, padding, ceil_mode):
+    y = _max_pool(x, kernel, stride, padding, ceil_mode)
     return y, (x, y)
 
 
-def _max_pool_backward(kernel, stride, padding, residuals, gradient):
-    geometry = {"kernel": kernel, "stride": stride, "padding": padding}
+def _max_pool_backward(kernel, stride, padding, ceil_mode, residuals, gradient):
+    geometry = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     tpu = functools.partial(_by_selection, **geometry)
     default = functools.partial(_by_comparison, **geometry)
     return (lax.platform_dependent(*residuals, gradient, tpu=tpu, default=default),)
 
 
-def _by_selection(x, _, gradient, kernel, stride, padding):
+def _by_selection(x, _, gradient, kernel, stride, padding, ceil_mode):
     """By XLA's select-and-scatter: comparisons make a TPU change the layout of its maps."""
-    return jax.vjp(lambda x: _reduced(x, kernel, stride, padding), x)[1](gradient)[0]
+    return jax.vjp(lambda x: _reduced(x, kernel, stride, padding, ceil_mode), x)[1](gradient)[0]
 
 
-def _by_comparison(x, y, gradient, kernel, stride, padding):
+def _by_comparison(x, y, gradient, kernel, stride, padding, ceil_mode):
     """By strided slices: a window's gradient goes to the first of its elements that equals `y`."""
     b, h, w, c = y.shape
-    padded = _pad_to_windows(x, kernel, stride, padding)
+    padded = _pad_to_windows(x, kernel, stride, padding, ceil_mode)
     taken = jnp.zeros(y.shape, bool)
     shares = []
     for values in _windows(padded, kernel, stride, (h, w)):

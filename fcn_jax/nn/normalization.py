@@ -1,0 +1,154 @@
+"""Normalisation over a batch, over the channels of a cell, and across neighbouring channels."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from fcn_jax.nn.background import pointwise, whole
+from fcn_jax.nn.feature_map import FeatureMap
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over the true extents only, in float32.
+
+    The statistics are of the whole batch, also where it is divided among devices.
+
+    Attributes:
+        momentum: share of the running averages kept at each step (torch's is the share of the new
+            value: 1 - this).
+        epsilon: added to the variance.
+        unbiased: keep the running variance as n / (n - 1) times that of the batch of n cells, as
+            torch does.
+
+    Source: Ioffe and Szegedy, "Batch Normalization", 2015.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    unbiased: bool = False
+
+    @nn.compact
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        """Normalise; running averages are in the collection `batch_stats`."""
+        x = whole(x)
+        norm = _BatchNorm(self.momentum, self.epsilon, self.unbiased, name="norm")
+        mask = None if x.size is None else x.inside()
+        return x.replace(values=norm(x.values, mask, train=train), name=self.name or "").masked()
+
+
+class _BatchNorm(nn.Module):
+    """`BatchNorm` on arrays, with flax's names of parameters."""
+
+    momentum: float
+    epsilon: float
+    unbiased: bool
+
+    @nn.compact
+    def __call__(self, values: Any, mask: Any, *, train: bool) -> Any:
+        c = values.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (c,), jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        wide = values.astype(jnp.float32)
+        if train:
+            mean, var, count = _moments(wide, mask)
+            if not self.is_initializing():
+                more = count / jnp.maximum(count - 1, 1) if self.unbiased else 1.0
+                for kept, new in ((running_mean, mean), (running_var, var * more)):
+                    kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+        factor = lax.rsqrt(var + self.epsilon) * scale
+        return ((wide - mean) * factor + bias).astype(values.dtype)
+
+
+def _moments(values: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """Mean and variance of each channel over the mask, and its number of cells."""
+    axes = (0, 1, 2)
+    if mask is None:
+        count = jnp.float32(values[..., 0].size)
+        mean = jnp.sum(values, axes) / count
+        return mean, jnp.sum(jnp.square(values - mean), axes) / count, count
+    count = jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
+    mean = jnp.sum(jnp.where(mask, values, 0), axes) / count
+    squares = jnp.where(mask, jnp.square(values - mean), 0)
+    return mean, jnp.sum(squares, axes) / count, count
+
+
+class LayerNorm(nn.Module):
+    """Each cell's channels, less their mean and divided by their deviation, in float32.
+
+    Attributes:
+        epsilon: added to the variance. torch's default is 1e-5, ConvNeXt and ViT use 1e-6.
+
+    Source: Ba et al., "Layer Normalization", 2016.
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same cells."""
+        x, c = whole(x), x.channels
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        wide = x.values.astype(jnp.float32)
+        centred = wide - jnp.mean(wide, -1, keepdims=True)
+        var = jnp.mean(jnp.square(centred), -1, keepdims=True)
+        values = centred * lax.rsqrt(var + self.epsilon) * scale + bias
+        return x.replace(values=values.astype(x.values.dtype), name=self.name or "").masked()
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel.
+
+    Attributes:
+        start: its first value.
+
+    Source: Touvron et al., "Going deeper with Image Transformers", 2021; 1e-6: ConvNeXt, 2022.
+    """
+
+    start: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same cells."""
+        scale = self.param("scale", nn.initializers.constant(self.start), (x.channels,))
+        return pointwise(x, lambda v: v * scale.astype(v.dtype)).replace(name=self.name or "")
+
+
+class LRN(nn.Module):
+    """Local response normalisation across channels: `x / (k + alpha / n * sum(x ** 2)) ** beta`.
+
+    The sum is over the `n` channels around each; channels beyond the first and the last are zero.
+
+    Attributes:
+        n: channels in the window, odd.
+        alpha: weight of the mean square.
+        beta: exponent.
+        k: added to the mean square.
+
+    Source: Krizhevsky et al. 2012, section 3.3; BVLC/caffe src/caffe/layers/lrn_layer.cpp, which
+    divides alpha by n; the values are those of bvlc_reference_caffenet.
+    """
+
+    n: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same grid and size; the squares are summed in float32."""
+        half, c = self.n // 2, x.channels
+
+        def normalise(values: Any) -> Any:
+            squares = jnp.square(values.astype(jnp.float32))
+            padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (half, half)))
+            total = sum(padded[..., i : i + c] for i in range(self.n))
+            scale = (self.k + self.alpha / self.n * total) ** -self.beta
+            return values * scale.astype(values.dtype)
+
+        return pointwise(x, normalise).replace(name=self.name or "")
