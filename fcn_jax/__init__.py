@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from fcn_jax.inference.model import Model
     from fcn_jax.nets.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
     from fcn_jax.nets.fusion import LateFusion
-    from fcn_jax.nets.trunks import VGG16, AlexNet, GoogLeNet, SqueezeNet
+    from fcn_jax.nets.trunks import (
+        VGG16,
+        AlexNet,
+        ConvNeXt,
+        EfficientNetLite,
+        GoogLeNet,
+        MobileNetV3,
+        ResNet,
+        SqueezeNet,
+    )
     from fcn_jax.nn.feature_map import FeatureMap, Grid
     from fcn_jax.nn.upsampling import (
         BilinearUpsampling,
@@ -39,7 +48,9 @@ __all__ = [
     "AlexNet",
     "BilinearUpsampling",
     "Classifier",
+    "ConvNeXt",
     "DenseUpsampling",
+    "EfficientNetLite",
     "FCN8s",
     "FCN16s",
     "FCN32s",
@@ -52,10 +63,12 @@ __all__ = [
     "Grid",
     "LateFusion",
     "LearnedUpsampling",
+    "MobileNetV3",
     "Model",
     "NormalizedUpsampling",
     "Preprocessing",
     "Recipe",
+    "ResNet",
     "SqueezeNet",
     "data",
     "evaluate",
@@ -77,7 +90,16 @@ _HOMES = {
     "inference.model": ("Model",),
     "nets.fcn": ("FCN", "Classifier", "FCN8s", "FCN16s", "FCN32s"),
     "nets.fusion": ("LateFusion",),
-    "nets.trunks": ("VGG16", "AlexNet", "GoogLeNet", "SqueezeNet"),
+    "nets.trunks": (
+        "VGG16",
+        "AlexNet",
+        "ConvNeXt",
+        "EfficientNetLite",
+        "GoogLeNet",
+        "MobileNetV3",
+        "ResNet",
+        "SqueezeNet",
+    ),
     "nn.feature_map": ("FeatureMap", "Grid"),
     "nn.upsampling": (
         "BilinearUpsampling",

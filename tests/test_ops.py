@@ -79,7 +79,8 @@ def test_both_gradients_of_max_pool_are_one(kernel, stride, padding, ceil_mode):
     y = max_pool(x, kernel, stride, padding, ceil_mode)
     gradient = jnp.asarray(rng.normal(size=y.shape).astype(np.float32))
     found = [
-        way(x, y, gradient, kernel, stride, padding, ceil_mode) for way in (_by_selection, _by_comparison)
+        way(x, y, gradient, kernel, stride, padding, ceil_mode)
+        for way in (_by_selection, _by_comparison)
     ]
     np.testing.assert_allclose(*found, atol=1e-6)
 

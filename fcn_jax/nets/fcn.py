@@ -181,6 +181,8 @@ class Classifier(nn.Module):
     trunk: nn.Module
     num_classes: int = 1000
 
+    keeps_size: ClassVar[bool] = False  # a heat map is smaller than the image
+
     @nn.compact
     def __call__(
         self,
@@ -201,11 +203,17 @@ class Classifier(nn.Module):
             )
         maps = self.trunk(as_image(images, sizes, jnp.float32), train=train)
         ending = getattr(self.trunk, "classifier", Ending())
-        x = Conv(self.num_classes, 1, name=ending.layer)(next(reversed(maps.values())))
+        x = next(reversed(maps.values()))
+        if ending.head is not None:
+            x = ending.head(name="head")(x, train=train)
+        pool = AveragePool(ending.window, name="pool")
+        if ending.pooled is not None:
+            x = ending.pooled(name="pooled")(pool(x), train=train)
+        x = Conv(self.num_classes, 1, name=ending.layer)(x)
         if ending.relu:
             x = relu(x)
-        if ending.window > 1:
-            x = AveragePool(ending.window, name="pool")(x)
+        if ending.window > 1 and ending.pooled is None:
+            x = pool(x)
         return x.values
 
 

@@ -185,6 +185,10 @@ def _moved(grid: Grid, maps: list[FeatureMap]) -> bool:
 
 
 def _conv(layer: Conv, x: FeatureMap) -> FeatureMap:
+    if layer.dilation > 1 or not isinstance(layer.padding, int):
+        raise ValueError(
+            f"{layer.name}: shift-and-stitch knows no dilated and no unevenly padded convolutions"
+        )
     f, padding = int(x.grid.stride), layer.padding + x.ring
     if not layer.has_variable("params", "kernel"):
         raise ValueError(
@@ -208,7 +212,8 @@ def _conv(layer: Conv, x: FeatureMap) -> FeatureMap:
 
 def _max_pool(layer: MaxPool, x: FeatureMap) -> FeatureMap:
     f, k, s, p = int(x.grid.stride), layer.kernel, layer.stride, layer.padding
-    longer = min(2 * p - k + s, p)  # the last window starts inside the map: `pool_size`
+    # The last window is complete, or starts inside the map: `conv_size`, `pool_size`.
+    longer = min(2 * p - k + s, p) if layer.ceil_mode else 2 * p - k + 1
     values = x.masked(-jnp.inf).values
     for axis in (1, 2):
         n = values.shape[axis]

@@ -202,17 +202,33 @@ def sum_over_tiles(
 
 def best_classes(scores: CoarseScores | Float[Array, "b h w k"]) -> Int[Array, "b h w"]:
     """The class of the highest score at every pixel, int32; of equal scores, the first."""
+    return map_over_tiles(lambda s: jnp.argmax(s, axis=-1).astype(jnp.int32), scores)
+
+
+def map_over_tiles(
+    function: Callable[[Any], Any], scores: CoarseScores | Float[Array, "b h w k"]
+) -> Any:
+    """`function(scores)` of every pixel, a row tile at a time; one call for scores at every pixel.
+
+    Args:
+        function: from scores (b, r, w, k) of some rows to an array (b, r, w), or a tree of them.
+        scores: scores of the whole images.
+
+    Returns:
+        Arrays (b, h, w).
+    """
     if not isinstance(scores, CoarseScores):
-        return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        return function(scores)
     tiles = _Tiles.of(scores)
 
-    def of_tile(i: Any) -> Array:
-        upsampled = tiles.upsampled(tiles.cells(tiles.coarse, i), scores.weights, i)
-        return jnp.argmax(upsampled, axis=-1).astype(jnp.int32)
+    def of_tile(i: Any) -> Any:
+        return function(tiles.upsampled(tiles.cells(tiles.coarse, i), scores.weights, i))
 
-    labels = lax.map(of_tile, jnp.arange(tiles.count))  # (tiles, b, rows, w)
-    labels = jnp.moveaxis(labels, 0, 1).reshape(labels.shape[1], -1, labels.shape[3])
-    return labels[:, tiles.lead : tiles.lead + scores.pixels[0]]
+    def whole(parts: Array) -> Array:  # (tiles, b, rows, w)
+        rows = jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], -1, parts.shape[3])
+        return rows[:, tiles.lead : tiles.lead + scores.pixels[0]]
+
+    return jax.tree.map(whole, jax.lax.map(of_tile, jnp.arange(tiles.count)))
 
 
 def loss_over_tiles(

@@ -99,9 +99,15 @@ class Conv(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Element-wise inverted dropout, as in Caffe; identity unless training."""
+    """Inverted dropout; identity unless training.
+
+    Attributes:
+        rate: share of the values that become zero.
+        whole_channels: drop channels of an image as a whole (torch's Dropout2d), not each value.
+    """
 
     rate: float = 0.5
+    whole_channels: bool = False
 
     @nn.compact
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
@@ -109,7 +115,8 @@ class Dropout(nn.Module):
         if not train or not self.rate:
             return x
         x = whole(x)
-        drop = nn.Dropout(self.rate, deterministic=False, name="drop")
+        together = (1, 2) if self.whole_channels else ()
+        drop = nn.Dropout(self.rate, together, deterministic=False, name="drop")
         return x.replace(values=drop(x.values))
 
 

@@ -1,5 +1,6 @@
 """Normalisation over a batch, over the channels of a cell, and across neighbouring channels."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fcn_jax.nn.background import pointwise, whole
-from fcn_jax.nn.feature_map import FeatureMap
+from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap
 
 
 class BatchNorm(nn.Module):
@@ -99,6 +100,43 @@ class LayerNorm(nn.Module):
         var = jnp.mean(jnp.square(centred), -1, keepdims=True)
         values = centred * lax.rsqrt(var + self.epsilon) * scale + bias
         return x.replace(values=values.astype(x.values.dtype), name=self.name or "").masked()
+
+
+class GroupNorm(nn.Module):
+    """Normalisation over each image's own extent and the channels of a group, in float32.
+
+    Attributes:
+        groups: number of groups; the channels must be a multiple of it.
+        epsilon: added to the variance; torch's default.
+
+    Source: Wu and He, "Group Normalization", 2018.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """The same cells; the receptive field becomes the whole image.
+
+        Raises:
+            ValueError: the channels are not a multiple of `groups`.
+        """
+        x, c = whole(x), x.channels
+        if c % self.groups:
+            raise ValueError(f"{self.name}: {c} channels are not {self.groups} equal groups")
+        scale = self.param("scale", nn.initializers.ones, (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        wide = x.values.astype(jnp.float32).reshape(*x.values.shape[:3], self.groups, -1)
+        mask = None if x.size is None else x.inside()[..., None]
+        where = None if mask is None else jnp.broadcast_to(mask, wide.shape)
+        axes = {"axis": (1, 2, 4), "keepdims": True, "where": where}
+        mean = jnp.mean(wide, **axes)
+        var = jnp.mean(jnp.square(wide - mean), **axes)
+        values = ((wide - mean) * lax.rsqrt(var + self.epsilon)).reshape(x.values.shape)
+        values = (values * scale + bias).astype(x.values.dtype)
+        grid = dataclasses.replace(x.grid, field=WHOLE_IMAGE)
+        return x.replace(values=values, grid=grid, name=self.name or "").masked()
 
 
 class LayerScale(nn.Module):

@@ -16,9 +16,23 @@ Optional attributes:
 """
 
 from fcn_jax.nets.trunks.alexnet import AlexNet
+from fcn_jax.nets.trunks.convnext import ConvNeXt
+from fcn_jax.nets.trunks.efficientnet_lite import EfficientNetLite
 from fcn_jax.nets.trunks.ending import Ending
 from fcn_jax.nets.trunks.googlenet import GoogLeNet
+from fcn_jax.nets.trunks.mobilenet_v3 import MobileNetV3
+from fcn_jax.nets.trunks.resnet import ResNet
 from fcn_jax.nets.trunks.squeezenet import SqueezeNet
 from fcn_jax.nets.trunks.vgg import VGG16
 
-__all__ = ["VGG16", "AlexNet", "Ending", "GoogLeNet", "SqueezeNet"]
+__all__ = [
+    "VGG16",
+    "AlexNet",
+    "ConvNeXt",
+    "EfficientNetLite",
+    "Ending",
+    "GoogLeNet",
+    "MobileNetV3",
+    "ResNet",
+    "SqueezeNet",
+]

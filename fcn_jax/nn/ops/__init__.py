@@ -7,7 +7,7 @@ They work on plain `(b, h, w, c)` arrays; the layers take care of grids and true
 from fcn_jax.nn.ops.convolution import add_bias, convolve, is_product, relu
 from fcn_jax.nn.ops.enlarging import bilinear_filter, spread_conv, transposed_conv, upsample_axis
 from fcn_jax.nn.ops.pooling import max_pool
-from fcn_jax.nn.ops.resampling import averaging_matrix, bilinear_matrix, resample
+from fcn_jax.nn.ops.resampling import averaging_matrix, bilinear_matrix, resample, source_index
 
 __all__ = [
     "add_bias",
@@ -19,6 +19,7 @@ __all__ = [
     "max_pool",
     "relu",
     "resample",
+    "source_index",
     "spread_conv",
     "transposed_conv",
     "upsample_axis",

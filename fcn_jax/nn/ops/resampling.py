@@ -4,8 +4,6 @@ A matrix has a row for each new cell. It follows from the true sizes, which may 
 one program serves every size. Rows beyond an image's new size are zero.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -27,45 +25,56 @@ def resample(
     return full.astype(x.dtype)
 
 
-def bilinear_matrix(
-    cells: int,
-    new_cells: int,
-    lengths: Lengths = None,
-    new_lengths: Lengths = None,
+def source_index(
+    target: Float[Array, " n"],
+    cells: Float[Array, "_ 1"],
+    new_cells: Float[Array, "_ 1"],
     *,
-    align_corners: bool = False,
-) -> Float[Array, "_ n h"]:
-    """Bilinear interpolation from `cells` to `new_cells` along an axis, both of the canvas.
+    align_corners: bool,
+) -> Float[Array, "_ n"]:
+    """Where in a map of `cells` the cells of a map of `new_cells` lie, by index.
 
-    The source index is computed in float32 and in torch's order of operations, since near 500 cells
-    its fraction is good to 4e-6 only. Beyond the outermost centres their values are repeated.
+    In float32 and in torch's order of operations, since near 500 cells the fraction is good to 4e-6
+    only.
 
     Args:
-        cells: of the canvas.
-        new_cells: of the new canvas.
-        lengths: true cells of each image.
-        new_lengths: true new cells of each image; with `lengths`, or neither.
+        target: indices in the new map.
+        cells: true cells of each image along the axis.
+        new_cells: true new cells.
         align_corners: the centres of the first and the last cells coincide, rather than the outer
             edges. The result then depends on the size, even at a constant factor.
 
     Source: torch's `upsample_bilinear2d`, `area_pixel_compute_scale` and `_source_index`, with a
     size given.
     """
-    old = _per_image(cells, lengths)
-    new = _per_image(new_cells, new_lengths)
-    target = jnp.arange(new_cells, dtype=jnp.float32)
     if align_corners:
-        ratio = (old - 1) / jnp.maximum(new - 1, 1)
-        source = ratio * target
-    else:
-        source = jnp.maximum(old / new * (target + 0.5) - 0.5, 0)
-    first = jnp.minimum(jnp.floor(source), old - 1)
-    second = jnp.minimum(first + 1, old - 1)
-    share = jnp.clip(source - first, 0, 1)
-    index = jnp.arange(cells, dtype=jnp.float32)
+        return (cells - 1) / jnp.maximum(new_cells - 1, 1) * target
+    return jnp.maximum(cells / new_cells * (target + 0.5) - 0.5, 0)
+
+
+def bilinear_matrix(
+    source: Float[Array, "*_ n"],
+    cells: Float[Array, "b 1"],
+    new_cells: Float[Array, "b2 1"],
+    canvas: int,
+) -> Float[Array, "_ n h"]:
+    """Bilinear interpolation along an axis.
+
+    Args:
+        source: for each new cell, the (fractional) index where it lies.
+        cells: true cells of each image; beyond the first and last the values are repeated.
+        new_cells: true new cells; rows beyond them are zero.
+        canvas: cells of the canvas.
+    """
+    new = jnp.arange(source.shape[-1])
+    source = jnp.clip(source, 0, cells - 1)
+    first = jnp.floor(source)
+    share = source - first
+    second = jnp.minimum(first + 1, cells - 1)
+    index = jnp.arange(canvas, dtype=jnp.float32)
     weights = jnp.where(index == first[..., None], 1 - share[..., None], 0)
     weights += jnp.where(index == second[..., None], share[..., None], 0)
-    return jnp.where((target < new)[..., None], weights, 0)
+    return jnp.where((new < new_cells)[..., None], weights, 0)
 
 
 def averaging_matrix(cells: int, bins: int, lengths: Lengths = None) -> Float[Array, "_ bins h"]:
@@ -76,8 +85,3 @@ def averaging_matrix(cells: int, bins: int, lengths: Lengths = None) -> Float[Ar
     index = jnp.arange(cells)
     inside = (index >= start[..., None]) & (index < end[..., None])
     return jnp.where(inside, 1 / (end - start)[..., None], 0).astype(jnp.float32)
-
-
-def _per_image(cells: int, lengths: Any) -> Any:
-    n = jnp.asarray([cells]) if lengths is None else lengths
-    return n.astype(jnp.float32)[:, None]

@@ -1,0 +1,84 @@
+"""Trunk, decoder and heads, plugged together."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jaxtyping import Array, Float, Int
+
+from fcn_jax.nets.inputs import as_image, concat_inputs
+
+
+class Segmenter(nn.Module):
+    """A trunk gives maps, a decoder further maps, and each head an output.
+
+    Example:
+        `Segmenter(trunk=ResNet(50, output_stride=8), decoder=ASPP(), heads=Pixels(21))`
+
+    Attributes:
+        trunk: module from the image to named feature maps (`fcn_jax.nets.trunks`).
+        heads: a head (`fcn_jax.nets.heads`), or several by name, such as
+            `{"semantic": Pixels(21), "depth": Pixels(1)}`.
+        decoder: module from named maps to further ones (`fcn_jax.nets.decoders`); None where the
+            heads stand on the trunk.
+        dtype: compute dtype of trunk and decoder; outputs are float32.
+        inputs: channels of each input by name, as in `FCN`; empty for one array of images.
+    """
+
+    trunk: nn.Module
+    heads: nn.Module | Mapping[str, nn.Module]
+    decoder: nn.Module | None = None
+    dtype: Any = jnp.float32
+    inputs: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
+
+    gives_coarse_scores: ClassVar[bool] = False
+
+    def __post_init__(self):
+        # Tuples and FrozenDicts hash, as a configuration must.
+        self.inputs = tuple(dict(self.inputs).items())
+        if isinstance(self.heads, Mapping):
+            self.heads = FrozenDict(self.heads)
+        super().__post_init__()
+
+    @property
+    def num_classes(self) -> int | Mapping[str, int]:
+        """Channels of the output, by name where a prediction has several."""
+        heads = self._heads(train=False)
+        counts = {name: head.num_classes for name, head in heads.items()}
+        return FrozenDict(counts) if len(counts) > 1 else next(iter(counts.values()))
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b h w c"] | Mapping[str, Float[Array, "b h w _"]],
+        sizes: Int[Array, "b 2"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Any:
+        """What the heads give: an array of one head, a dictionary of several.
+
+        Args:
+            images: preprocessed images, by name where `inputs` is given; zero outside each image's
+                true size.
+            sizes: true rows and columns of each image on the shared canvas; None where every
+                image fills it.
+            train: apply dropout, update batch statistics, and call the auxiliary heads too.
+
+        Raises:
+            ValueError: a map that is asked for is missing, or maps do not lie over each other.
+        """
+        image = as_image(concat_inputs(images, dict(self.inputs)), sizes, self.dtype)
+        trunk = self.trunk(image.replace(ring=getattr(self.trunk, "ring", 0)), train=train)
+        maps = {"image": image, **trunk}
+        if self.decoder is not None:
+            maps |= self.decoder(maps, train=train)
+        maps = {"image": image, "trunk": next(reversed(trunk.values())), **maps}
+        heads = self._heads(train=train or self.is_initializing())
+        outputs = {name: head(maps, train=train) for name, head in heads.items()}
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+    def _heads(self, *, train: bool) -> dict[str, Any]:
+        heads = self.heads if isinstance(self.heads, Mapping) else {"": self.heads}
+        return {name: head for name, head in heads.items() if train or not head.auxiliary}

@@ -1,0 +1,188 @@
+"""Any trunk with any decoder: builds, trains, and takes ragged batches exactly."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fcn_jax as fcn
+from fcn_jax.nets import decoders, heads
+from fcn_jax.nets.segmenter import Segmenter
+from fcn_jax.nn.layers import Conv
+from fcn_jax.nn.stretching import Align
+from fcn_jax.nn.upsampling import NormalizedUpsampling
+
+
+class Small(nn.Module):
+    """A trunk of a convolution at each stride; cell i lies at pixel s i, as in a ResNet."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        maps = {}
+        for stride in (2, 4, 8, 16, 32):
+            x = Conv(6, 3, 2, 1, relu=True, name=f"conv{stride}")(x)
+            maps[f"conv{stride}"] = x
+        return maps
+
+
+TRUNKS = {
+    "small": Small(),
+    "efficientnet_lite": fcn.EfficientNetLite(0, drop_connect=0.0, width=0.15),
+    "squeezenet": fcn.SqueezeNet(aligned=True, dropout=0.0),
+    "vgg": fcn.VGG16(aligned=True, width=0.05, dropout=0.0, last="pool5"),
+}
+DECODERS = {
+    "none": None,
+    "unet": decoders.UNet((8, 8, 6, 6, 4)),
+    "fpn": decoders.FPN(8, 8, groups=4, dropout=0.0),
+    "fpn, corners": decoders.FPN(8, 8, groups=4, dropout=0.0, align=Align.CORNERS),
+    "psp": decoders.PSP(features=8, dropout=0.0),
+    "aspp": decoders.ASPP((1, 2), 8, dropout=0.0),
+    "deeplab": decoders.DeepLabV3Plus((1, 2), 8, 4, dropout=0.0, align=Align.EDGES),
+    "lraspp": decoders.LRASPP(8),
+    "skips": decoders.Skips(features=8),
+}
+
+
+def drawn(net, image, sizes, seed=0):
+    """Variables drawn at random, also where they begin as zeros."""
+    shapes = jax.eval_shape(lambda x, s: net.init(jax.random.key(0), x, s), image, sizes)
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        noise = rng.normal(size=leaf.shape).astype(np.float32)
+        if path[-1].key in ("scale", "var"):
+            return 1 + 0.1 * np.abs(noise)
+        fan_in = int(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 100
+        return noise / np.sqrt(fan_in)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+PAIRS = [
+    pytest.param(trunk, decoder, marks=[] if trunk == "small" else pytest.mark.slow)
+    for trunk in TRUNKS
+    for decoder in DECODERS
+]
+
+
+@pytest.mark.parametrize(("trunk", "decoder"), PAIRS)
+def test_a_ragged_batch_gives_scores_and_gradients_of_the_images_alone(trunk, decoder):
+    head = heads.Pixels(3)
+    net = Segmenter(trunk=TRUNKS[trunk], decoder=DECODERS[decoder], heads=head)
+    rng = np.random.default_rng(1)
+    sizes = [(70, 97), (96, 65)]
+    canvas = np.zeros((2, 96, 97, 3), np.float32)
+    images = [rng.normal(size=(1, *size, 3)).astype(np.float32) for size in sizes]
+    for row, image in zip(canvas, images, strict=True):
+        row[: image.shape[1], : image.shape[2]] = image[0]
+    together = jnp.asarray(sizes, jnp.int32)
+    variables = drawn(net, canvas, together)
+    target = rng.normal(size=(2, 96, 97, 3)).astype(np.float32)
+    cheap = {"xla_backend_optimization_level": 0}
+
+    @functools.partial(jax.jit, compiler_options=cheap)
+    def both(params, images, sizes, target):
+        def score(params):
+            scores = net.apply({**variables, "params": params}, images, sizes)
+            return jnp.sum(scores * target), scores
+
+        (_, scores), gradient = jax.value_and_grad(score, has_aux=True)(params)
+        return scores, gradient
+
+    scores, gradient = both(variables["params"], canvas, together, target)
+    total = None
+    for i, (image, (h, w)) in enumerate(zip(images, sizes, strict=True)):
+        alone, part = both(variables["params"], image, None, target[i : i + 1, :h, :w])
+        assert np.abs(alone).max() > 1e-3
+        np.testing.assert_allclose(
+            scores[i, :h, :w], alone[0], atol=2e-5 * float(np.abs(alone).max())
+        )
+        outside = np.array(scores[i])
+        outside[:h, :w] = 0
+        assert not outside.any()
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+
+    def close(ours, alone):
+        np.testing.assert_allclose(ours, alone, atol=2e-4 * float(np.abs(alone).max()) + 1e-6)
+
+    jax.tree.map(close, gradient, total)
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_pair_trains(trunk, decoder):
+    several = {
+        "classes": heads.Pixels(3),
+        "scene": heads.Vector(4),
+        "aux": heads.Pixels(3, auxiliary=True),
+    }
+    net = Segmenter(trunk=TRUNKS[trunk], decoder=DECODERS[decoder], heads=several)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+
+    def step(images):
+        variables = net.init(jax.random.key(0), images)
+
+        def loss(params):
+            outputs, _ = net.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(1)},
+            )
+            return sum(jnp.sum(x) for x in outputs.values()), outputs
+
+        gradient, outputs = jax.grad(loss, has_aux=True)(variables["params"])
+        return gradient, outputs, net.apply(variables, images)
+
+    _, trained, predicted = jax.eval_shape(step, images)
+    assert trained["classes"].shape == trained["aux"].shape == (2, 64, 64, 3)
+    assert trained["scene"].shape == (2, 4)
+    assert set(predicted) == {"classes", "scene"} == set(net.num_classes)
+
+
+def test_heads_decide_the_form_of_the_output():
+    trunk = TRUNKS["vgg"]
+    one = Segmenter(trunk=trunk, heads=heads.Pixels(5))
+    named = Segmenter(
+        trunk=trunk, heads={"a": heads.Pixels(5), "b": heads.Pixels(2, auxiliary=True)}
+    )
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    for net in (one, named):
+        assert net.num_classes == 5 and hash(net) == hash(net.clone())
+        out, _ = jax.eval_shape(
+            lambda x, net=net: net.init_with_output(jax.random.key(0), x), images
+        )
+        initial = out if net is one else out["a"]
+        assert initial.shape == (1, 64, 64, 5)
+
+
+def test_a_ring_is_refused_by_index_and_taken_by_grid():
+    images = jax.ShapeDtypeStruct((1, 70, 97, 3), jnp.float32)
+
+    def build(**parts):
+        net = Segmenter(trunk=fcn.VGG16(width=0.02), **{"heads": heads.Pixels(2), **parts})
+        return jax.eval_shape(lambda x: net.init_with_output(jax.random.key(0), x)[0], images)
+
+    assert build().shape == (1, 70, 97, 2)
+    by_grid = heads.Pixels(2, upsampling=NormalizedUpsampling)
+    assert build(decoder=decoders.Skips(), heads=by_grid).shape == (1, 70, 97, 2)
+    with pytest.raises(ValueError, match="pixels apart on the image.*aligned=True"):
+        build(decoder=decoders.UNet())
+
+
+def test_missing_maps_are_named():
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+
+    def build(**parts):
+        net = Segmenter(trunk=TRUNKS["vgg"], **{"heads": heads.Pixels(2), **parts})
+        jax.eval_shape(lambda x: net.init(jax.random.key(0), x), images)
+
+    with pytest.raises(ValueError, match="no map 'layer4'; it has image, trunk, conv1_1"):
+        build(heads=heads.Pixels(2, source="layer4"))
+    with pytest.raises(ValueError, match="no map at stride 64; it has some at 1, 2, 4, 8, 16, 32"):
+        build(decoder=decoders.PSP(stride=64))
