@@ -33,7 +33,11 @@ class ConvBlock(nn.Module):
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         """The same cells."""
         padding = self.dilation * (self.kernel - 1) // 2
-        geometry: dict[str, Any] = {"kernel": self.kernel, "padding": padding, "dilation": self.dilation}
+        geometry: dict[str, Any] = {
+            "kernel": self.kernel,
+            "padding": padding,
+            "dilation": self.dilation,
+        }
         if self.separable:
             own = {"groups": x.channels, "use_bias": False, "name": "depthwise"}
             x = Conv(x.channels, **geometry, **own)(x)
