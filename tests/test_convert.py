@@ -41,7 +41,7 @@ def test_damaged_files_are_refused_and_leave_the_target_alone(kind, tmp_path):
 
 
 def test_an_unknown_kind(tmp_path):
-    with pytest.raises(ValueError, match="pytorch_fcn, torchvision; found 'keras'"):
+    with pytest.raises(ValueError, match="pytorch_fcn, smp, timm, torchvision; found 'keras'"):
         convert("keras", tmp_path / "a", tmp_path / "b.safetensors")
 
 

@@ -119,7 +119,9 @@ def test_a_hash_in_the_name_must_be_that_of_the_file(tmp_path, capsys):
         (["inception3a.branch1.conv.weight"], "lacks conv1.conv.weight"),
         (["features.0.weight", "classifier.4.weight"], "lacks features.0.bias"),
         (["features.3.squeeze.weight", "features.6.squeeze.weight"], "lacks features.0.weight"),
-        (["layer1.0.conv1.weight"], "'another model'; expected one of vgg16, vgg16_bn, alexnet, "),
+        (["layer1.0.conv1.weight"], "not known here .*; expected a classifier on ResNet 18, 34"),
+        (["backbone.conv1.weight"], "backbone. has stages of .0, 0, 0, 0. blocks; expected a Res"),
+        (["backbone.0.0.weight"], "not of a segmentation net of torchvision's"),
         ([*(f"{n}.{p}" for n in VGG for p in ("weight", "bias"))], "lacks classifier.0.weight"),
     ],
 )

@@ -9,7 +9,11 @@ from fcn_jax.commands.options import check_target
 
 
 def convert(
-    kind: Positional[Literal["caffe", "caffe_npz", "pytorch_fcn", "torchvision"]],
+    kind: Positional[
+        Literal[
+            "caffe", "caffe_npz", "efficientnet_lite", "pytorch_fcn", "smp", "timm", "torchvision"
+        ]
+    ],
     source: Positional[Path],
     target: Positional[Path],
     /,

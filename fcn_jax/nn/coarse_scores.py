@@ -210,12 +210,7 @@ def map_over_tiles(
 ) -> Any:
     """`function(scores)` of every pixel, a row tile at a time; one call for scores at every pixel.
 
-    Args:
-        function: from scores (b, r, w, k) of some rows to an array (b, r, w), or a tree of them.
-        scores: scores of the whole images.
-
-    Returns:
-        Arrays (b, h, w).
+    `function` makes arrays (b, r, w), or a tree of them, of the scores (b, r, w, k) of r rows.
     """
     if not isinstance(scores, CoarseScores):
         return function(scores)

@@ -25,7 +25,15 @@ _RETIRED = {"border_skipping", "row_tiles", "rematerialise"}
 """Fields of nets and trunks before version 0.2, which say nothing of what a net computes."""
 _PACKAGES = ("fcn_jax", "experiments")
 # Where a class without a module is looked for: descriptions before version 0.2 have none.
-_HOMES = ("nets", "nets.trunks", "nn.upsampling", "data", "preprocessing", "metrics")
+_HOMES = (
+    "nets",
+    "nets.trunks",
+    "nets.decoders",
+    "nn.upsampling",
+    "data",
+    "preprocessing",
+    "metrics",
+)
 
 
 class NotOursError(ValueError):

@@ -88,15 +88,21 @@ class Transplant:
         copied: layers that now hold the donor's values.
         kept: layers that hold what the target held.
         dropped: layers of the donor that the target lacks.
+        reshaped: of those kept, layers that the donor has in another shape.
     """
 
     copied: tuple[str, ...]
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
+    reshaped: tuple[str, ...] = ()
 
 
 def transplant(
-    variables: Variables, donor: Variables, *, keep: tuple[str, ...] = ()
+    variables: Variables,
+    donor: Variables,
+    *,
+    keep: tuple[str, ...] = (),
+    other_classes: bool = False,
 ) -> tuple[dict[str, Any], Transplant]:
     """Copies every layer that two nets share: classifier to 32s, 32s to 16s, 16s to 8s.
 
@@ -108,6 +114,8 @@ def transplant(
         donor: the donor's; layers that the target lacks are dropped and reported.
         keep: layers that keep the target's values, although the donor has no layer of that name,
             or has it in another shape or with other values.
+        other_classes: whether the target may be for other classes or with another decoder: layers
+            that do not fit keep the target's values, but not those of a trunk.
 
     Returns:
         New variables, and which layers went where.
@@ -121,18 +129,22 @@ def transplant(
     mine, theirs = _layer_names(target), _layer_names(source)
     kept, absent = _select(keep, mine)
     problems = [f"keep: the net has no layer {name}" for name in absent]
-    new = set()
+    new, reshaped = set(), set()
     for path, value in target.items():
         layer, name = layer_name(path), "/".join(path)
         if layer in kept:
             continue
-        if path not in source:
+        fits = path in source and value.shape == source[path].shape
+        if other_classes and not fits and ("trunk" not in path or _is_score(layer)):
+            new.add(layer)
+            reshaped |= {layer} & set(theirs)
+        elif path not in source:
             new.add(layer)
             if layer in theirs or not _is_score(layer) or np.any(value):
                 problems.append(f"missing: the donor lacks {name}, which is not a zero score layer")
         elif value.shape != source[path].shape:
             problems.append(f"misshapen: {name} is {value.shape}, donor's {source[path].shape}")
-    if not set(mine) & set(theirs):
+    if not (set(mine) & set(theirs)) - new:
         problems.append("the two nets share no layer at all")
     _raise_if_any(problems, "Name layers that should stay as they are in `keep`.")
     stay = kept | new
@@ -141,6 +153,7 @@ def transplant(
         copied=tuple(layer for layer in mine if layer not in stay),
         kept=tuple(layer for layer in mine if layer in stay),
         dropped=tuple(layer for layer in theirs if layer not in mine),
+        reshaped=tuple(layer for layer in mine if layer in reshaped),
     )
     return unflatten_dict(_copies(merged)), report
 

@@ -64,10 +64,12 @@ class MobileNetV3(nn.Module):
         output_stride: 32; or 16, where the blocks from `block13` on keep the stride of those
             before and have dilation 2 (torchvision's `dilated=True`, in its segmentation nets).
         width: factor on every number of channels, which are multiples of 8.
+        epsilon: of the batch norms: 1e-3, or 1e-5 in timm's `mobilenetv3_large_100`.
     """
 
     output_stride: int = 32
     width: float = 1.0
+    epsilon: float = 1e-3
 
     rematerialises: ClassVar[bool] = True  # keeps the inputs of the blocks
 
@@ -87,14 +89,16 @@ class MobileNetV3(nn.Module):
         """The maps; images may be of any size."""
         block = nn.remat(Block, static_argnums=(2,)) if current().rematerialise else Block
         stem = {"kernel": 3, "stride": 2, "padding": 1}
-        x = hard_swish(_normalised(x, "block0", scaled(16, self.width), train, **stem))
-        maps, total = {"block0": x}, 2
+        e = self.epsilon
+        x = hard_swish(_normalised(x, "block0", scaled(16, self.width), train, e, **stem))
+        maps, total = {"block0": x.replace(name="block0")}, 2
         for i, shape in enumerate(BLOCKS, 1):
             total *= shape.stride
             dilation = 2 if total > self.output_stride else 1
-            x = maps[f"block{i}"] = block(shape, dilation, self.width, name=f"block{i}")(x, train)
-        x = hard_swish(_normalised(x, "block16", 6 * x.channels, train))
-        return {**maps, "block16": x}
+            made = block(shape, dilation, self.width, e, name=f"block{i}")
+            x = maps[f"block{i}"] = made(x, train)
+        x = hard_swish(_normalised(x, "block16", 6 * x.channels, train, e))
+        return {**maps, "block16": x.replace(name="block16")}
 
 
 class Block(nn.Module):
@@ -104,26 +108,28 @@ class Block(nn.Module):
         shape: the published block.
         dilation: of the depthwise convolution; above 1 it has stride 1.
         width: factor on the channels.
+        epsilon: of the batch norms.
     """
 
     shape: Shape
     dilation: int
     width: float
+    epsilon: float
 
     @nn.compact
     def __call__(self, x: FeatureMap, train: bool) -> FeatureMap:
         """The input is added where the published block keeps stride and channels."""
-        s, d = self.shape, self.dilation
+        s, d, e = self.shape, self.dilation, self.epsilon
         skip, wide, out = x, scaled(s.wide, self.width), scaled(s.channels, self.width)
         activation = hard_swish if s.swish else relu
         if wide != x.channels:
-            x = activation(_normalised(x, "expand", wide, train))
+            x = activation(_normalised(x, "expand", wide, train, e))
         stride = s.stride if d == 1 else 1
         geometry = {"stride": stride, "dilation": d, "padding": s.kernel // 2 * d, "groups": wide}
-        x = activation(_normalised(x, "depthwise", wide, train, kernel=s.kernel, **geometry))
+        x = activation(_normalised(x, "depthwise", wide, train, e, kernel=s.kernel, **geometry))
         if s.excite:
             x = SqueezeExcite(scaled(wide // 4, 1.0), name="se")(x)
-        x = _normalised(x, "project", out, train)
+        x = _normalised(x, "project", out, train, e)
         if s.stride == 1 and skip.channels == out:
             x = x.replace(values=x.values + skip.values)
         return x.replace(name=self.name or "")
@@ -139,7 +145,9 @@ class _Hidden(nn.Module):
         return Dropout(0.2, name="drop")(x, train=train)
 
 
-def _normalised(x: FeatureMap, name: str, features: int, train: bool, **more: Any) -> FeatureMap:
-    """A convolution without bias, and its batch normalisation with the published settings."""
+def _normalised(
+    x: FeatureMap, name: str, features: int, train: bool, epsilon: float, **more: Any
+) -> FeatureMap:
+    """A convolution without bias, and its batch normalisation with the published momentum."""
     x = Conv(features, use_bias=False, name=name, **more)(x)
-    return BatchNorm(0.99, 1e-3, unbiased=True, name=f"{name}_bn")(x, train=train)
+    return BatchNorm(0.99, epsilon, unbiased=True, name=f"{name}_bn")(x, train=train)

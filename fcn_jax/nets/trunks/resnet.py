@@ -32,10 +32,12 @@ class ResNet(nn.Module):
     Attributes:
         depth: 18, 34, 50 or 101.
         output_stride: pixels between cells of the deepest maps: 32, 16, 8 or 4. Stages that would
-            go beyond it have stride 1 and twice the dilation of the stage before. The weights stay
-            the same, and so do the receptive fields.
-        dilate_first_block: whether the first block of such a stage is dilated like the others of
-            its stage (segmentation_models.pytorch), or like the stage before (torchvision).
+            go beyond it have stride 1 and twice the dilation of the stage before. Weights and
+            receptive fields stay the same: the net computes more cells, and those that it had have
+            the values that they had.
+        dilate_first_block: give that dilation to the first 3x3 convolution of such a stage too, as
+            segmentation_models.pytorch does, at the cost of other receptive fields. Otherwise the
+            one that lost its stride keeps the dilation of the stage before (torchvision).
         width: factor on every number of channels, for narrow copies.
 
     Differs: torchvision refuses an output stride below 32 for ResNet 18 and 34.
@@ -66,7 +68,7 @@ class ResNet(nn.Module):
         channels = [max(round(c * self.width), 1) for c in CHANNELS]
         geometry = {"kernel": 7, "stride": 2, "padding": 3}
         x = relu(normalised(x, "conv1", "bn1", channels[0], train, **geometry))
-        maps = {"conv1": x}
+        maps = {"conv1": x.replace(name="conv1")}
         x = MaxPool(3, 2, 1, ceil_mode=False, name="maxpool")(x)
         total, dilation = 4, 1
         for stage, (repeats, features) in enumerate(zip(STAGES[self.depth], channels, strict=True)):
@@ -77,7 +79,8 @@ class ResNet(nn.Module):
                 x = block(
                     features=features,
                     stride=stride if i == 0 else 1,
-                    dilation=dilation if i or self.dilate_first_block else before,
+                    dilation=dilation,
+                    first_dilation=dilation if i or self.dilate_first_block else before,
                     bottleneck=self.depth >= 50,
                     projected=i == 0 and (stage > 0 or self.depth >= 50),
                     name=f"layer{stage + 1}_{i}",
@@ -93,7 +96,8 @@ class Block(nn.Module):
     Attributes:
         features: channels of the 3x3 convolutions.
         stride: of the first 3x3 convolution, and of the shortcut.
-        dilation: of the 3x3 convolutions.
+        dilation: of the 3x3 convolutions but the first.
+        first_dilation: of the first 3x3 convolution.
         bottleneck: a 3x3 convolution between 1x1 ones, the last of which has 4 times as many
             channels; otherwise two 3x3 ones.
         projected: whether the shortcut is a 1x1 convolution, rather than the input itself.
@@ -102,6 +106,7 @@ class Block(nn.Module):
     features: int
     stride: int
     dilation: int
+    first_dilation: int
     bottleneck: bool
     projected: bool
 
@@ -110,14 +115,15 @@ class Block(nn.Module):
         """The sum of both, after a ReLU."""
         c, shortcut = self.features, x
         out = 4 * c if self.bottleneck else c
-        dilated = {"kernel": 3, "dilation": self.dilation, "padding": self.dilation}
+        d, e = self.dilation, self.first_dilation
+        first = {"kernel": 3, "stride": self.stride, "dilation": e, "padding": e}
         if self.bottleneck:
             x = relu(normalised(x, "conv1", "bn1", c, train))
-            x = relu(normalised(x, "conv2", "bn2", c, train, stride=self.stride, **dilated))
+            x = relu(normalised(x, "conv2", "bn2", c, train, **first))
             x = normalised(x, "conv3", "bn3", out, train)
         else:
-            x = relu(normalised(x, "conv1", "bn1", c, train, stride=self.stride, **dilated))
-            x = normalised(x, "conv2", "bn2", c, train, **dilated)
+            x = relu(normalised(x, "conv1", "bn1", c, train, **first))
+            x = normalised(x, "conv2", "bn2", c, train, kernel=3, dilation=d, padding=d)
         if self.projected:
             names = "downsample_0", "downsample_1"
             shortcut = normalised(shortcut, *names, out, train, stride=self.stride)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from fcn_jax.arithmetic import ceil_div
 from fcn_jax.nn import savings
 from fcn_jax.nn.feature_map import Padding, low_high
+from fcn_jax.nn.ops import depthwise
 
 _FEW = 4  # groups; or channels of an image: colours, or colours and depth
 
@@ -25,7 +26,8 @@ def convolve(
     """Convolution (cross-correlation) with zero padding, floor mode.
 
     A few groups (AlexNet's two) are computed as separate convolutions: on a CPU the gradient of a
-    grouped kernel takes six to eight times as long. Large dense kernels (fc6, fc7) are matrix
+    grouped kernel takes six to eight times as long. Depthwise convolutions are sums of shifted
+    products there (see `depthwise.py`). Large dense kernels (fc6, fc7) are matrix
     products on a CPU, where the convolution is slower, and its gradient even more, that of fc6 many
     times. Strided kernels on few channels (conv1 of AlexNet, GoogLeNet and SqueezeNet) take blocks
     of `stride`² cells as one cell. For all others a CPU computes the kernel's gradient on a padded
@@ -43,6 +45,8 @@ def convolve(
     geometry = stride, padding, groups, dilation
     if not savings.current().fast_operations:
         return _plain_conv(x, kernel, *geometry)
+    if groups > _FEW and kernel.shape[2:] == (1, groups):
+        return _depthwise(x, kernel, stride, padding, dilation)
     if 1 < groups <= _FEW:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         one = stride, padding, 1, dilation
@@ -107,6 +111,20 @@ def _padded_conv(x, kernel, stride, padding, groups, dilation):
         return _gradient_of(plain)(x, kernel, g)[0], of_kernel(kernel, g)[0]
 
     return _with_gradient(plain, on_cpu, _gradient_of(plain), x, kernel)
+
+
+def _depthwise(x, kernel, stride, padding, dilation):
+    def by_products(x, kernel):
+        return depthwise.shifted_products(x, kernel, stride, padding, dilation)
+
+    def on_cpu(x, kernel, g):
+        return depthwise.gradients(x, kernel, g, stride, padding, dilation)
+
+    def plain(x, kernel):
+        return _plain_conv(x, kernel, stride, padding, x.shape[3], dilation)
+
+    chosen = functools.partial(lax.platform_dependent, cpu=by_products, default=plain)
+    return _with_gradient(chosen, on_cpu, _gradient_of(plain), x, kernel)
 
 
 def _large_conv(x, kernel, padding):

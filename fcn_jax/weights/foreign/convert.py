@@ -1,6 +1,7 @@
 """Converts a file of foreign weights to one of ours: `python -m fcn_jax convert`."""
 
 import dataclasses
+import enum
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +17,10 @@ from fcn_jax.nets.inputs import placeholder
 from fcn_jax.preprocessing import AnyPreprocessing
 from fcn_jax.weights import surgery
 from fcn_jax.weights.foreign.caffe import read_caffe, read_caffe_npz
+from fcn_jax.weights.foreign.efficientnet_lite import read_efficientnet_lite
 from fcn_jax.weights.foreign.imported import Imported
 from fcn_jax.weights.foreign.pytorch_fcn import read_pytorch_fcn
+from fcn_jax.weights.foreign.torch_nets import read_smp, read_timm
 from fcn_jax.weights.foreign.torchvision import read_torchvision
 from fcn_jax.weights.memory_map import check_exists
 from fcn_jax.weights.weights_file import Metadata, save_weights, sha256
@@ -25,7 +28,10 @@ from fcn_jax.weights.weights_file import Metadata, save_weights, sha256
 KINDS: Mapping[str, Callable[[Path, nn.Module | None], Imported]] = {
     "caffe": read_caffe,
     "caffe_npz": read_caffe_npz,
+    "efficientnet_lite": read_efficientnet_lite,
     "pytorch_fcn": read_pytorch_fcn,
+    "smp": read_smp,
+    "timm": read_timm,
     "torchvision": read_torchvision,
 }
 """What can be converted, and what reads it: for a net, or for None the classifier in the file."""
@@ -41,6 +47,7 @@ class Conversion:
         layers: how many layers it holds.
         parameters: how many numbers it holds.
         notes: what of the source was left out and why, a line each.
+        remarks: what a user should know, such as the licence, a line each.
     """
 
     target: Path
@@ -48,6 +55,7 @@ class Conversion:
     layers: int
     parameters: int
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Lines for the terminal."""
@@ -56,7 +64,8 @@ class Conversion:
             f"{self.target}: {about.architecture}, {about.num_classes} classes, {self.layers}"
             f" layers, {self.parameters:,} parameters, from {about.source}"
         )
-        return "\n".join([first, *(f"  left out: {note}" for note in self.notes)])
+        left_out = (f"  left out: {note}" for note in self.notes)
+        return "\n".join([first, *left_out, *(f"  {remark}" for remark in self.remarks)])
 
 
 def convert(
@@ -94,10 +103,12 @@ def convert(
     check_hash_in_name(source, digest)
     try:
         imported = KINDS[kind](source, net)
-        # 224 is the crop of ImageNet's classifiers; parameters do not depend on it.
-        images = placeholder(imported.net, (1, 224, 224))
-        shapes = jax.eval_shape(imported.net.init, jax.random.key(0), images)
-        variables = surgery.load_blobs(shapes, imported.blobs)
+        variables = imported.variables
+        if variables is None:
+            # 224 is the crop of ImageNet's classifiers; parameters do not depend on it.
+            images = placeholder(imported.net, (1, 224, 224))
+            shapes = jax.eval_shape(imported.net.init, jax.random.key(0), images)
+            variables = surgery.load_blobs(shapes, imported.blobs)
     except ValueError as error:
         if str(source) in str(error):
             raise
@@ -112,6 +123,7 @@ def convert(
         layers=len(layers),
         parameters=sum(array.size for array in jax.tree.leaves(variables)),
         notes=(*imported.notes, *constants),
+        remarks=imported.remarks,
     )
 
 
@@ -144,8 +156,8 @@ def _metadata(
         preprocessing=preprocessing or imported.preprocessing,
         source=imported.source,
         source_sha256=digest,
-        net="" if is_classifier else _as_text(net),
-        class_names=class_names,
+        net="" if is_classifier and imported.variables is None else _as_text(net),
+        class_names=class_names or imported.class_names,
     )
 
 
@@ -161,4 +173,6 @@ def _as_text(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(texts)})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k!r}: {_as_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, enum.Enum):
+        return repr(value.name)
     return value.__name__ if isinstance(value, type) else repr(value)

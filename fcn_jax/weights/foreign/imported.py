@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
@@ -21,14 +22,21 @@ class Imported:
         blobs: kernel and bias of each layer, as `surgery.load_blobs` takes them.
         preprocessing: what the net's first layer expects.
         source: where the weights are from, for people.
+        variables: the net's variables, from formats that have more than kernels and biases; `blobs`
+            is empty then.
         notes: what else the file held and why that was left out, a line each.
+        class_names: a name for each class, where the publisher gives them.
+        remarks: what a user should know, such as the licence, a line each.
     """
 
     net: nn.Module
     blobs: Blobs
     preprocessing: AnyPreprocessing
     source: str
+    variables: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def classifier(trunk: nn.Module, blobs: Blobs) -> Classifier:

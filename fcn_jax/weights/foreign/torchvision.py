@@ -23,13 +23,9 @@ import numpy as np
 from fcn_jax.atomic import AnyPath
 from fcn_jax.preprocessing import Preprocessing
 from fcn_jax.weights.foreign import imported
-from fcn_jax.weights.foreign.npz import read_npz
-from fcn_jax.weights.foreign.pth import read_pth
+from fcn_jax.weights.foreign.torch_nets import MEAN, STD, read_arrays, read_torchvision_net
 from fcn_jax.weights.foreign.torchvision_nets import NETS
 from fcn_jax.weights.weights_file import json_object
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""RGB, pixels in 0..1, of every published file. Source: torchvision.transforms._presets."""
 
 SIGNS = {
     "inception3a.branch1.conv.weight": "googlenet",
@@ -43,10 +39,11 @@ SIGNS = {
 
 
 def read_torchvision(path: AnyPath, net: nn.Module | None = None) -> imported.Imported:
-    """Reads one of torchvision's classifiers, a key of `NETS`.
+    """Reads one of torchvision's classifiers, a key of `NETS`, or a net of `torch_nets`.
 
     Args:
-        path: a published `.pth`, or the export script's `.npz`.
+        path: a published `.pth`, the same arrays as `.safetensors` or `.npz`, or the export
+            script's `.npz`.
         net: None; the file says which net it is for.
 
     Raises:
@@ -54,15 +51,16 @@ def read_torchvision(path: AnyPath, net: nn.Module | None = None) -> imported.Im
     """
     path = Path(path)
     imported.check_no_net(net, path)
-    if path.suffix == ".npz":
-        arrays = read_npz(path)
+    arrays = read_arrays(path)
+    if path.suffix == ".npz" and "metadata" in arrays:
         metadata = json_object(str(imported.take(arrays, "metadata", path)))
         model = str(metadata.get("model"))
         source = f"{model} {metadata.get('weights')}, torchvision {metadata.get('torchvision')}"
     else:
-        arrays = read_pth(path)
         metadata = {"mean": MEAN, "std": STD}
-        model = next((model for sign, model in SIGNS.items() if sign in arrays), "another model")
+        model = next((model for sign, model in SIGNS.items() if sign in arrays), "")
+        if not model or "backbone" in next(iter(arrays)):
+            return read_torchvision_net(arrays, path)
         source = f"{model} of torchvision, {path.name}"
     if model not in NETS:
         raise ValueError(f"{path} holds {model!r}; expected one of {', '.join(NETS)}. Choose one.")
