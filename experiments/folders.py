@@ -1,28 +1,33 @@
-"""Your own images and labels, in two folders, without writing code.
+"""Your own images and labels, without writing code.
 
     python -m experiments.folders --data DIR --num-classes 5
 
-DIR holds `images/NAME.jpg` and `labels/NAME.png`, 8-bit palette or gray PNGs whose pixel values are
-the classes, background included, or 255 where a pixel is ignored. A fixed tenth of the images (or
-of those in `--train-list`) is held out, unless `--validation-list` names other images. Images may
-be of any kind (docs/images.md); `--max-value 4095` says which number is white in images of 12 bits,
-`--bands 4,3,2` which bands are red, green and blue. The net is
-SqueezeNet from ImageNet weights (weights/README.md) with scores at strides 16, 8 and 4; a CPU is
-enough to train it.
+DIR holds `images/NAME.jpg` and `labels/NAME.png`, whose values are the classes, background
+included, or 255 where a pixel is ignored. Other values, colours, names of files and formats are
+read with options, and CamVid, Cityscapes, ADE20K, COCO and labelme as they are downloaded
+(docs/labels.md). A fixed tenth of the images (or of those in `--train-list`) is held out, unless
+`--validation-list` names other images, or DIR is divided already. Images may be of any kind
+(docs/images.md); `--max-value 4095` says which number is white in images of 12 bits, `--bands
+4,3,2` which bands are red, green and blue. The net is SqueezeNet from ImageNet weights
+(weights/README.md) with scores at strides 16, 8 and 4; a CPU is enough to train it.
 """
 
+from pathlib import Path
+
 from fcn_jax import FCN, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
-from fcn_jax.data import Augment, Folders
-from fcn_jax.data.images import parse_bands
+from fcn_jax.data import Augment
+from fcn_jax.data.layouts import data_sets
+from fcn_jax.data.source import Source
+from fcn_jax.labels import Layout, SetOptions
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
 
 
 def recipe(
-    num_classes: int,
-    images: str = "images",
-    labels: str = "labels",
+    num_classes: int | None = None,
+    images: str | None = None,
+    labels: str | None = None,
     train_list: str | None = None,
     validation_list: str | None = None,
     steps: int = 2000,
@@ -31,41 +36,74 @@ def recipe(
     seed: int = 0,
     max_value: int | None = None,
     bands: str = "",
+    layout: Layout = "auto",
+    label_map: str | None = None,
+    class_names: str | None = None,
+    ignore: tuple[int, ...] = (),
+    reduce_zero_label: bool = False,
+    data: Path | str | None = None,
 ) -> Recipe:
     """The recipe for a set of images; the parameters are the options of the command line.
 
+    Args:
+        num_classes: how many classes, the background included; not needed where a map, names or
+            the layout say it.
+        images: the images' folder below DIR, or a pattern such as 'train/*.png'. [images]
+        labels: the labels' folder, or a pattern such as '{stem}_gtFine_labelIds.png'. [labels]
+        train_list: a file below DIR that names the images to train on.
+        validation_list: a file that names those to validate on.
+        steps: updates.
+        batch_size: images per forward pass.
+        learning_rate: the highest, after the warm-up.
+        seed: of order, augmentation and dropout.
+        max_value: the number that is white in images of 16 bits.
+        bands: which bands of an image are red, green and blue, such as 4,3,2.
+        layout: how the files lie; auto recognises it.
+        label_map: a CSV or JSON file: the class of each stored value or colour.
+        class_names: a file with the name of each class, one a line.
+        ignore: stored values that are ignored, such as 0 11.
+        reduce_zero_label: classes are stored from 1 on, and 0 is ignored.
+        data: the data folder, whose layout is looked at; None = two folders.
+
     Raises:
-        ValueError: a list of validation images is given without a list of training images; or
-            `max_value` or `bands` mean nothing.
+        ValueError: options contradict each other, or a file that they name is damaged.
     """
-    if validation_list and not train_list:
-        raise ValueError(
-            f"--validation-list {validation_list} without --train-list: name the training images "
-            "too, so that no image is in both"
-        )
-    rest, tenth = (None, None) if validation_list else (False, True)
+    options = SetOptions(
+        num_classes=num_classes,
+        layout="folders" if data is None and layout == "auto" else layout,
+        images=images,
+        labels=labels,
+        label_map=label_map,
+        class_names=class_names,
+        ignore=tuple(ignore),
+        reduce_zero_label=reduce_zero_label,
+        train_list=train_list,
+        validation_list=validation_list,
+        max_value=max_value,
+        bands=bands,
+    )
+    train_set, validation_set, _ = data_sets(options, data or "data")
+    return _of_sets(train_set, validation_set, steps, batch_size, learning_rate, seed)
 
-    def part(split: str | None, held_out: bool | None) -> Folders:
-        return Folders(
-            images=images,
-            labels=labels,
-            num_classes=num_classes,
-            split=split,
-            held_out=held_out,
-            max_value=max_value,
-            bands=parse_bands(bands),
-        )
 
+def _of_sets(
+    train_set: Source,
+    validation_set: Source,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> Recipe:
     return Recipe(
         model=FCN(
             trunk=SqueezeNet(aligned=True),
-            num_classes=num_classes,
+            num_classes=train_set.num_classes,
             skips=("fire8", "fire4"),
             upsampling=NormalizedUpsampling,
             final_upsampling=NormalizedUpsampling,
         ),
-        train_set=part(train_list, rest),
-        validation_set=part(validation_list or train_list, tenth),
+        train_set=train_set,
+        validation_set=validation_set,
         start=FromWeights(file="squeezenet1_0.safetensors"),
         optimizer=AdamW(
             learning_rate=learning_rate,

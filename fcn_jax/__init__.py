@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from fcn_jax import data, losses, metrics, optim, training
     from fcn_jax.devices.compiling import jit
     from fcn_jax.inference.model import Model
+    from fcn_jax.nets import decoders, heads
     from fcn_jax.nets.fcn import FCN, Classifier, FCN8s, FCN16s, FCN32s
     from fcn_jax.nets.fusion import LateFusion
+    from fcn_jax.nets.segmenter import Segmenter
     from fcn_jax.nets.trunks import (
         VGG16,
         AlexNet,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         SqueezeNet,
     )
     from fcn_jax.nn.feature_map import FeatureMap, Grid
+    from fcn_jax.nn.stretching import Align
     from fcn_jax.nn.upsampling import (
         BilinearUpsampling,
         DenseUpsampling,
@@ -46,6 +49,7 @@ __all__ = [
     "FCN",
     "VGG16",
     "AlexNet",
+    "Align",
     "BilinearUpsampling",
     "Classifier",
     "ConvNeXt",
@@ -69,9 +73,12 @@ __all__ = [
     "Preprocessing",
     "Recipe",
     "ResNet",
+    "Segmenter",
     "SqueezeNet",
     "data",
+    "decoders",
     "evaluate",
+    "heads",
     "jit",
     "load",
     "losses",
@@ -89,7 +96,9 @@ _HOMES = {
     "devices.compiling": ("jit",),
     "inference.model": ("Model",),
     "nets.fcn": ("FCN", "Classifier", "FCN8s", "FCN16s", "FCN32s"),
+    "nets": ("decoders", "heads"),
     "nets.fusion": ("LateFusion",),
+    "nets.segmenter": ("Segmenter",),
     "nets.trunks": (
         "VGG16",
         "AlexNet",
@@ -101,6 +110,7 @@ _HOMES = {
         "SqueezeNet",
     ),
     "nn.feature_map": ("FeatureMap", "Grid"),
+    "nn.stretching": ("Align",),
     "nn.upsampling": (
         "BilinearUpsampling",
         "DenseUpsampling",

@@ -8,11 +8,13 @@ COMMANDS = {
     "explain": "Show a net's layers: kernel, stride, padding, output, grid, receptive field, cost.",
     "plan": "Compile a recipe's train step without the hardware, and show what it needs.",
     "download": "Download a data set and lay it out for the recipes; run again to resume.",
+    "check": "Look at images and labels before training: mistakes, and the options that mend them.",
     "hha": "Encode depth as HHA: an RGB PNG of disparity, height and angle with gravity for each.",
     "tfds": "Prepare one of the papers' data sets for tensorflow-datasets.",
     "convert": "Convert weights of other frameworks to ours (.safetensors).",
     "export": "Write our parameters under Caffe's names, as arrays or for PyTorch.",
     "evaluate": "Score a run on a whole data set: four metrics and the table of classes.",
+    "compare": "Compare runs on the same images: scores, classes and images, with paired intervals.",
     "predict": "Label images of any size: an index PNG in palette colours and an overlay for each.",
     "submit": "Write the folder and archive that PASCAL VOC's evaluation server takes.",
 }

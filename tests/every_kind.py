@@ -1,6 +1,6 @@
 """Recipes of every kind of net, each on a few small images in the layout of its data set.
 
-One head, two heads, two inputs (early fusion) and late fusion.
+One head, two heads, two inputs (early fusion), late fusion, and a decoder with an auxiliary head.
 """
 
 import dataclasses
@@ -11,7 +11,16 @@ import scipy.io
 from PIL import Image
 from smallest_recipe import RECIPE
 
-from fcn_jax import FCN, FeatureMap, FromScratch, LateFusion, Preprocessing
+from fcn_jax import (
+    FCN,
+    FeatureMap,
+    FromScratch,
+    LateFusion,
+    Preprocessing,
+    Segmenter,
+    decoders,
+    heads,
+)
 from fcn_jax.data import VOC, NYUDv2, SIFTFlow
 from fcn_jax.losses import ByOutput
 from fcn_jax.nn.layers import Conv, MaxPool
@@ -64,6 +73,15 @@ RECIPES = {
         NYUDv2,
         ByInput({"color": RGB, "depth": LogDepth()}),
         inputs=("color", "depth"),
+    ),
+    "segmenter": _recipe(
+        Segmenter(
+            Trunk(),
+            {"out": heads.Pixels(21), "aux": heads.Pixels(21, "conv2", auxiliary=True)},
+            decoders.UNet((4,)),
+        ),
+        VOC,
+        loss=ByOutput(dict.fromkeys(("out", "aux"), RECIPE.loss), {"aux": 0.4}),
     ),
     "late_fusion": _recipe(
         LateFusion({"color": FCN(Trunk(), 40), "hha": FCN(Trunk(), 40)}),

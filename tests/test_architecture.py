@@ -29,6 +29,7 @@ FLOORS = {
         "nets": {"nn"},
         "report": {"metrics", "atomic", "labels"},
         "prepare": {"data", "atomic", "damage", "labels"},
+        "check": {"data", "atomic", "damage", "labels"},
     },
     3: {
         "weights": {"nets", "nn", "preprocessing", "atomic", "damage"},

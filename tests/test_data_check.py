@@ -76,7 +76,7 @@ def test_files_that_are_wrong_are_named(tmp_path):
     with pytest.raises(DataError, match="images.x1.png"):
         check_labels(source, decode_images=True)
     image.unlink()
-    with pytest.raises(DataError, match="images.x1.png: no such file"):
+    with pytest.raises(DataError, match="images.x1.png: there is no such file"):
         check_labels(source)
 
 

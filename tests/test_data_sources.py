@@ -9,6 +9,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from fcn_jax import data
 from fcn_jax.data import SBD, VOC, DataError, Folders, Joined, SIFTFlow, Source
 from fcn_jax.data.readers import as_indices, read_image, read_index_png, read_mat
 
@@ -174,7 +175,7 @@ def test_sources_are_values_and_read_nothing_early():
     for source in recipes:
         assert source == dataclasses.replace(source)
         assert hash(source) == hash(dataclasses.replace(source))
-        assert eval(repr(source)) == source
+        assert eval(repr(source), vars(data)) == source
         with pytest.raises(DataError, match="--data"):
             len(source)
 
@@ -190,7 +191,7 @@ def test_missing_things_are_named(tmp_path):
     source = VOC(split="train").at(tmp_path)
     source.image_path("a").unlink()
     for use in (lambda: source[0], lambda: source.size(0)):
-        with pytest.raises(DataError, match="a.jpg: no such file"):
+        with pytest.raises(DataError, match="a.jpg: there is no such file"):
             use()
     save_list(tmp_path / "VOC2012/ImageSets/Segmentation/val.txt", ["a", "a"])
     with pytest.raises(DataError, match="more than once"):
@@ -245,7 +246,7 @@ def test_damaged_files_are_named(tmp_path):
             (tmp_path / name).write_bytes(whole[:kept])
             with pytest.raises(DataError, match=name):
                 read(tmp_path / name)
-    with pytest.raises(DataError, match="y.mat: no such file"):
+    with pytest.raises(DataError, match="y.mat: there is no such file"):
         read_mat(tmp_path / "y.mat", "S")
     save_mat(tmp_path / "z.mat", {"T": np.zeros(3), "G": {"A": 1}})
     for key in ("S", "G.B", "T.A"):

@@ -171,7 +171,11 @@ def test_tiles_of_arrays(run):
 
 def test_export(run, tmp_path, capsys):
     variables, _ = run_variables(run.path)
-    assert end(export, run.path, tmp_path / "a.npz", recipe=run.module) == 0
+    status = end(export, run.path, tmp_path / "a.npz", recipe=run.module)
+    if run.kind == "segmenter":  # Caffe's nets have no such batch norms
+        assert status == 1 and "no names in Caffe's nets" in capsys.readouterr().err
+        return
+    assert status == 0
     with np.load(tmp_path / "a.npz") as file:
         exported = {file[name].size for name in file.files if name != "metadata"}
     assert {leaf.size for leaf in jax.tree.leaves(variables)} <= exported
@@ -181,7 +185,7 @@ def test_submit(run, tmp_path, capsys):
     out = tmp_path / "out"
     status = end(submit, run.path, data=run.data, out=out, recipe=run.module)
     said = capsys.readouterr()
-    if run.kind == "one_head":
+    if run.kind in ("one_head", "segmenter"):
         assert status == 0 and (out / "results.tgz").exists()
     else:
         assert status == 1 and not out.exists()

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcn_jax.atomic import write_atomically
-from fcn_jax.metrics import Absent, Scores
+from fcn_jax.metrics import Absent, ByImage, Scores, score
 from fcn_jax.report.palette import class_palette, voc_palette
 from fcn_jax.report.pictures import contact_sheet, overlay, write_label_png
-from fcn_jax.report.tables import class_table, metrics_table
+from fcn_jax.report.tables import class_table, metrics_table, reliability_table, scores_table
 
 
 def test_voc_palette_equals_the_development_kit():
@@ -172,3 +173,25 @@ def test_class_table_marks_absent_classes():
     }
     with pytest.raises(ValueError, match="3 class names, 4 accuracies"):
         class_table(scores(), "abc", np.array([30, 10, 0, 0]))
+
+
+def test_tables_print_intervals_where_they_are_known():
+    matrices = np.array([[[8, 2], [1, 9]], [[5, 5], [0, 10]], [[9, 1], [6, 4]]])
+    places = np.argwhere(matrices)
+    entries = np.column_stack([places, matrices[tuple(places.T)]])
+    counted = ByImage(names=("a", "b", "c"), num_classes=2, entries=entries)
+    known = dataclasses.replace(score(matrices.sum(axis=0)), by_image=counted)
+    low, high = (f"{100 * end:.1f}" for end in known.intervals["mean_iu"])
+    text = printed(metrics_table({"8s": known, "others": scores()}))
+    assert f"{low} to {high}" in text and f"{100 * known.mean_iu:.1f}" in text
+    table = printed(scores_table(known))
+    [row] = [line for line in table.splitlines() if "mean IU" in line]
+    assert f"{100 * known.mean_iu:.1f} │" in row and f"{low} to {high} │" in row
+    assert "boundary" not in table
+    low, high = (f"{100 * end:.1f}" for end in known.intervals["iu"][:, 1])
+    assert f"({low} to {high})" in printed(class_table(known, "xy", np.array([30, 30])))
+    bins = np.zeros((15, 3))
+    bins[14] = 40, 38, 30
+    rows = printed(reliability_table(bins)).splitlines()
+    [row] = [line for line in rows if "75.0" in line]  # bins without a pixel are left out
+    assert "93 to 100 │ 95.0 │  75.0 │" in row and len(rows) == 5

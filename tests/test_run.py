@@ -109,8 +109,8 @@ def test_evaluating_gives_the_scores_of_training_for_any_batch_size(finished, ca
     for batch_size in (None, 3):
         evaluate(finished, batch_size=batch_size, recipe=str(TINY))
         out = capsys.readouterr().out
-        assert f"mean IU {100 * best['mean_iu']:.1f}," in out
-        assert f"pixel accuracy {100 * best['pixel_accuracy']:.1f}," in out
+        assert f"mean IU {100 * best['mean_iu']:.1f} (" in out
+        assert f"pixel accuracy {100 * best['pixel_accuracy']:.1f} (" in out
 
 
 def test_predicting_names_what_it_cannot_read_and_does_the_rest(finished, tmp_path, capsys):

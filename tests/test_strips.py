@@ -188,7 +188,7 @@ def test_a_damaged_file_is_named(tmp_path):
     Image.fromarray(np.zeros((3, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match=r"float\.tif: expected pixels of 8 or 16 bits"):
         read_all(tmp_path / "float.tif")
-    with pytest.raises(DataError, match=r"gone\.png: no such file"):
+    with pytest.raises(DataError, match=r"gone\.png: there is no such file"):
         read_strips(tmp_path / "gone.png")
 
 

@@ -90,7 +90,7 @@ def test_a_run_and_its_evaluation_on_a_tfds_set(recipe, root, tmp_path, capsys):
     evaluate(folder, data=Path(data), recipe=str(SMALLEST))
     out = capsys.readouterr().out
     assert out.startswith("tfds:scenes:1.0.0 validation: 4 images\n")
-    assert f"mean IU {100 * scored['mean_iu']:.1f}," in out
+    assert f"mean IU {100 * scored['mean_iu']:.1f} (" in out
 
 
 def test_the_batches_equal_those_of_the_same_images_elsewhere(recipe, root):

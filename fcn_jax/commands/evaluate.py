@@ -1,12 +1,14 @@
 """`python -m fcn_jax evaluate`."""
 
 import dataclasses
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fcn_jax.commands.progress import bar
+from fcn_jax.labels import NONE_GIVEN, SetOptions
 
 
 def evaluate(
@@ -18,8 +20,13 @@ def evaluate(
     absent: Literal["recipe", "in_neither", "not_in_truth"] = "recipe",
     batch_size: int | None = None,
     recipe: str | None = None,
+    details: bool = True,
+    boundary_width: float = 0.02,
+    options: Annotated[SetOptions, arg(name="")] = NONE_GIVEN,
 ) -> None:
     """Score a run on a whole data set: four metrics and the table of classes.
+
+    What was counted in each image is kept in the run's folder, for `compare`.
 
     Args:
         run: the run's folder.
@@ -31,29 +38,26 @@ def evaluate(
         batch_size: images at a time; changes no score.
         recipe: module or file of the run's recipe, which is imported; needed only if its net or
             data set is not part of fcn_jax.
+        details: also score boundaries, sizes of objects and calibration (docs/scores.md).
+        boundary_width: of the boundary IU, a share of the image's diagonal; 0.005 for Cityscapes.
+        options: how images and labels are read; those not given are as in the run.
     """
-    from rich.console import Console
-
     from fcn_jax.data.check import check_labels, frames_line
-    from fcn_jax.data.location import located, of_tfds
     from fcn_jax.data.named import zip_named
     from fcn_jax.devices.compiling import use_compile_cache
     from fcn_jax.metrics import Absent
-    from fcn_jax.report.tables import class_table, metrics_table
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.scoring import evaluate, split_name
-    from fcn_jax.runs.start import run_variables
+    from fcn_jax.runs.start import run_at
     from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
-        source = located(stored.validation_set, data, split or "validation")
-        if split and not of_tfds(data):
-            source = of_split(source, split)
+        source = _opened(stored.validation_set, options, data, split)
         title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
         print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
-        variables, preprocessing = run_variables(run, step)
+        step, variables, preprocessing = run_at(run, step)
         checked = check_labels(source, learned=False)
         for line in getattr(source, "left_out", ()):
             print(line)
@@ -68,12 +72,49 @@ def evaluate(
                 batch_size=batch_size or stored.batch_size,
                 absent=stored.absent if absent == "recipe" else Absent[absent.upper()],
                 progress=progress,
+                details=details,
+                boundary_width=boundary_width,
             )
-        console = Console()
+        _keep(stored.folder.counts_file(step, split), scores, step, source)
         for name, found, classes, pixels in zip_named(scores, source.class_names, checked.pixels):
-            console.print(class_table(found, classes, pixels[:-1]))
-            console.print(metrics_table({f"{split_name(source)} {name}".strip(): found}))
-            print(found)
+            _print(found, f"{split_name(source)} {name}".strip(), classes, pixels[:-1])
+
+
+def _opened(source: Any, options: SetOptions, data: Path, split: str | None) -> Any:
+    """The data set to score on: a run's own, with what the options change."""
+    from fcn_jax.data.location import located, of_tfds
+    from fcn_jax.data.reread import reread
+
+    source = located(reread(source, options, data), data, split or "validation")
+    return of_split(source, split) if split and not of_tfds(data) else source
+
+
+def _keep(path: Path, scores: Any, step: int, source: Any) -> None:
+    """Keeps what was counted, where the folder may be written to."""
+    from fcn_jax.runs.kept_counts import keep
+
+    try:
+        keep(path, scores, step, source)
+    except OSError as error:
+        print(f"not kept for `compare`: {path}: {error.strerror}", file=sys.stderr)
+
+
+def _print(scores: Any, title: str, class_names: Any, pixels: Any) -> None:
+    """Prints the scores of one output."""
+    from rich.console import Console
+
+    from fcn_jax.report.tables import class_table, reliability_table, scores_table
+
+    console = Console()
+    console.print(class_table(scores, class_names, pixels))
+    if scores.more:
+        sums = scores.by_image.reliability()
+        console.print(reliability_table(sums, "how sure, and how often right"))
+    console.print(scores_table(scores, title))
+    if scores.seconds_per_image is not None:
+        seconds, memory = scores.seconds_per_image, scores.peak_memory / 1e9
+        print(f"{seconds:.3g} s per image, {memory:.1f} GB of memory at most")
+    print(scores)
 
 
 def of_split(source: Any, split: str) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -19,6 +19,8 @@ def predict(
     recipe: str | None = None,
     inputs: Annotated[UseAppendAction[tuple[str, ...]], arg(name="input")] = (),
     probabilities: bool = False,
+    confidence: bool = False,
+    entropy: bool = False,
     tile: int | Literal["auto"] | None = None,
     max_value: int | None = None,
     bands: str | None = None,
@@ -36,12 +38,15 @@ def predict(
             for each. Depth is a 16-bit gray PNG of millimetres.
         probabilities: write the probability of every class too, NAME_probabilities.npy: float32
             (rows, columns, classes).
+        confidence: write the probability of the predicted class too, NAME_confidence.png: gray of
+            16 bits, 65535 is 1.
+        entropy: write how undecided the classes are too, NAME_entropy.png: gray of 16 bits, 0 where
+            one class is certain, 65535 where all are equally likely.
         tile: label every image in tiles of that many pixels to a side, or auto, as large as memory
             allows; the labels are the same. By default, only images that memory does not hold.
         max_value: the number that is white in images of 16 bits; by default as in the run.
         bands: which bands of an image are red, green and blue, such as 4,3,2; as in the run.
     """
-    from fcn_jax.data.errors import legible
     from fcn_jax.devices.compiling import use_compile_cache
     from fcn_jax.inference.anysize import AnySize
     from fcn_jax.inference.folder import predict_files
@@ -68,15 +73,24 @@ def predict(
                 palette=palette,
                 background=background,
                 probabilities=probabilities,
+                confidence=confidence,
+                entropy=entropy,
                 options=image_options(stored.train_set, max_value, bands),
                 progress=progress,
                 say=say,
             )
-        for failure in failures:
-            print(f"error: {legible(failure.path)}: {failure.reason}", file=sys.stderr)
-        if written:
-            print(f"labels written: {len(written)}, in {out}")
-        sys.exit(1 if failures else 0)
+        _end(written, failures, out)
+
+
+def _end(written: Any, failures: Any, out: Path) -> NoReturn:
+    """Says what was written and what failed, and exits."""
+    from fcn_jax.data.errors import legible
+
+    for failure in failures:
+        print(f"error: {legible(failure.path)}: {failure.reason}", file=sys.stderr)
+    if written:
+        print(f"labels written: {len(written)}, in {out}")
+    sys.exit(1 if failures else 0)
 
 
 def colours(class_names: Any) -> tuple[Any, Any]:

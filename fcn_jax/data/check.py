@@ -17,7 +17,6 @@ from jaxtyping import Int32, Int64, UInt8
 from fcn_jax.data.errors import DataError, few
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.named import as_plain, zip_named
-from fcn_jax.data.readers import read_header
 from fcn_jax.data.source import FileSource, Source, check_same_size
 from fcn_jax.labels import IGNORE
 
@@ -121,9 +120,10 @@ def frames_line(names: Sequence[str]) -> str:
 
 def is_single_image(train_set: Source, validation_set: Source) -> bool:
     """Whether a tenth of one image is held out: it is trained on and validated on."""
-    if not isinstance(train_set, Folders) or not isinstance(validation_set, Folders):
+    if not isinstance(train_set, FileSource) or not isinstance(validation_set, FileSource):
         return False
-    held_out = train_set.held_out is False and validation_set.held_out is True
+    parts = [getattr(source, "held_out", None) for source in (train_set, validation_set)]
+    held_out = parts[0] is False and parts[1] is True
     return held_out and len(train_set) == 1 and train_set.ids == validation_set.ids
 
 
@@ -156,7 +156,9 @@ def _check_labelled(where: str, counts: _Counts, k: int, learned: bool) -> None:
     if learned and k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
         raise DataError(
             f"{where}: of {k} classes only class 0 occurs, beside 255. Are these masks drawn "
-            "with 0 and 255? Here 255 means ignored: save the object's pixels as 1."
+            "with 0 and 255? Here 255 means ignored: save the object's pixels as 1, or give them "
+            "their class with --label-map FILE, a CSV of value,class,name: 0,0,background and "
+            "255,1,object."
         )
 
 
@@ -168,7 +170,7 @@ def _look(
     if isinstance(source, FileSource):
         example = source.ids[i]
         files = zip_named(source.image_path(example))
-        headers = [read_header(path) for _, path in files]
+        headers = [header for _, header in zip_named(source.headers(example))]
         images = [(*file, header.size) for file, header in zip(files, headers, strict=True)]
         size, several = headers[0].size, any(header.several for header in headers)
         content = " ".join(_last_bytes(path) for _, path in files)
@@ -223,13 +225,16 @@ def _wrong_values(wrong: list[int], values: np.ndarray, k: int, where: str) -> s
     )
     if wrong == [k]:
         return message + (
-            f"Do the labels count from 1? Then subtract 1 and make 0 = void into 255. Or is there "
-            f"one class more (the background counts)? Then num_classes is {k + 1}."
+            "Do the labels count from 1? Then subtract 1 and make 0 = void into 255: "
+            f"--reduce-zero-label. Is {k} void? Then --ignore {k}. Or is there one class more (the "
+            f"background counts)? Then num_classes is {k + 1}."
         )
     if len(values) > 2 * k + 2 or len(values) == 2:
         return message + (
-            "These look like gray levels rather than class indices: save class k as the value k."
+            "These look like gray levels rather than class indices: save class k as the value k, "
+            "or give each value its class: --label-map FILE."
         )
     return message + (
-        "Give every value its class, or make it 255 to ignore it; or correct num_classes."
+        "Give every value its class (--label-map FILE), or make it 255 to ignore it (--ignore "
+        f"{' '.join(map(str, wrong[:10]))}); or correct num_classes."
     )

@@ -38,16 +38,25 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
         raise DataError(
             f"{path}: no such list. Lists in that folder: {', '.join(beside) or 'none'}."
         )
-    check_file(path)
-    try:
-        text = _decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a list ({error}). Save it as UTF-8.") from error
+    text = read_text(path)
     lines = enumerate(re.split("\r\n|\r|\n", text), start=1)
     filled = [(number, line.strip()) for number, line in lines if line.strip()]
     if not filled:
         raise DataError(f"{path}: the list is empty; expected one id per line.")
     return filled
+
+
+def read_text(path: Path) -> str:
+    r"""The text of a file in UTF-8 or UTF-16; other bytes become `\xe9`.
+
+    Raises:
+      DataError: The file is missing or cannot be read.
+    """
+    check_file(path)
+    try:
+        return _decoded(path.read_bytes())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}). Save it as UTF-8.") from error
 
 
 def _decoded(content: bytes) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fcn_jax.data.label_values import AS_STORED
 from fcn_jax.data.readers import DataError, few
 from fcn_jax.data.source import Source
 from fcn_jax.data.tfds import TFDS
@@ -43,6 +44,11 @@ def located(source: Source, data: Path | str, part: str) -> Source:
     """
     if not of_tfds(data):
         return source.at(data)
+    if getattr(source, "label_values", AS_STORED) != AS_STORED:
+        raise DataError(
+            f"{data}: --ignore, --reduce-zero-label and --label-map are for files. Here the class "
+            "of each stored value is a field of the name: ?classes=3&values=255,0,1,2."
+        )
     found = parse(str(data), part)
     names = _class_names(source, found)
     try:

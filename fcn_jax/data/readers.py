@@ -151,7 +151,7 @@ def read_depth(path: Path | str) -> UInt16[np.ndarray, "h w 1"]:
     Raises:
       DataError: The file is missing, cut off, or not of 16 bits.
     """
-    with _opened_image(path) as (image, where):
+    with opened_image(path) as (image, where):
         if image.mode not in ("I;16", "I;16B", "I"):
             raise DataError(
                 f"{where}: expected depth as a 16-bit gray PNG, found Pillow mode {image.mode!r}. "
@@ -179,14 +179,14 @@ def read_index_png(file: Path | str | bytes, where: str = "") -> UInt8[np.ndarra
       DataError: The file is missing or cut off, holds colours instead of indices, or is stored in a
         way that does not keep indices exactly.
     """
-    with _opened_image(file, where) as (image, where):
+    with opened_image(file, where) as (image, where):
         check_indexed(image, where)
         label = np.asarray(image)
         return np.ascontiguousarray(turned(label, orientation(image)))
 
 
 @contextlib.contextmanager
-def _opened_image(file: Path | str | bytes, where: str = "") -> Iterator[tuple[Image.Image, str]]:
+def opened_image(file: Path | str | bytes, where: str = "") -> Iterator[tuple[Image.Image, str]]:
     """An open image and its name in messages; errors while it is open become a `DataError`."""
     with _opened(file, where) as (stream, where), Image.open(stream) as image:
         yield image, where

@@ -19,8 +19,11 @@ import numpy as np
 
 from fcn_jax.data.errors import DataError
 from fcn_jax.data.images import AS_STORED
+from fcn_jax.data.label_files import read_label, read_stored
+from fcn_jax.data.label_values import AS_STORED as STORED_CLASSES
+from fcn_jax.data.label_values import LabelValues
 from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
-from fcn_jax.data.readers import image_size, read_image, read_index_png
+from fcn_jax.data.readers import image_size, read_header, read_image
 from fcn_jax.labels import IGNORE
 
 _S = TypeVar("_S", bound="FileSource")
@@ -83,12 +86,14 @@ class FileSource(abc.ABC):
     Attributes:
       inputs: Names of the inputs; if several, an image is a dict by these names.
       image_options: What the image files do not say of their pixels.
+      label_values: The class of each value that a label stores.
       num_classes, class_names: As for `Source`.
       root: The data folder.
     """
 
     inputs: tuple[str, ...] = ("color",)
     image_options = AS_STORED
+    label_values: LabelValues = STORED_CLASSES
     num_classes: Any
     class_names: Any
     root: Path | str | None
@@ -110,8 +115,12 @@ class FileSource(abc.ABC):
         """The path of the label of the image called `name`; a dict of paths by label if several."""
 
     def read_label(self, name: str) -> Labels:
-        """The label of the image called `name`, by default a PNG: class indices, 255 = ignored."""
-        return read_index_png(self.label_path(name))
+        """The label of the image called `name`: class indices, 255 = ignored (docs/labels.md)."""
+        return read_label(self.label_path(name), self.label_values)
+
+    def read_stored(self, name: str) -> np.ndarray:
+        """What the label's file stores: values (h, w), or colours (h, w, 3) (see `label_files`)."""
+        return read_stored(self.label_path(name), colours=self.label_values.by_colour)
 
     def read_input(self, name: str) -> Images:
         """The image called `name`, decoded: uint8 RGB; a set of other inputs says what they are.
@@ -150,6 +159,11 @@ class FileSource(abc.ABC):
     def label(self, i: int) -> Labels:
         """The label of example `i` without decoding its image; 255 = ignored."""
         return self.read_label(self.ids[i])
+
+    def headers(self, name: str) -> Any:
+        """What the image's file says before its pixels (`Header`); a dict by input if several."""
+        paths = zip_named(self.image_path(name))
+        return as_plain({what: read_header(path) for what, path in paths})
 
     def size(self, i: int) -> tuple[int, int]:
         """Rows and columns of example `i`, from its image's header."""
@@ -207,6 +221,11 @@ def check_same_size(
         f"{where}: the {what or 'label'} has {label[0]} rows and {label[1]} columns, "
         f"its image {image[0]} rows and {image[1]} columns. {hint}"
     )
+
+
+def numbered_names(count: int) -> tuple[str, ...]:
+    """Names of classes that have none: "class 0", "class 1", ..."""
+    return tuple(f"class {k}" for k in range(count))
 
 
 def hold_out(ids: Sequence[str], count: int, *, rest: bool, where: Path | str) -> tuple[str, ...]:

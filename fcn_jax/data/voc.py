@@ -207,6 +207,10 @@ class Joined(FileSource):
         """The label in the first source that has it."""
         return self._owner[name].label_path(name)
 
+    def headers(self, name: str) -> Any:
+        """Those of the image in the first source that has it."""
+        return self._owner[name].headers(name)
+
     def read_input(self, name: str) -> Images:
         """The image in the first source that has it."""
         return self._owner[name].read_input(name)

@@ -109,14 +109,14 @@ class AnySize:
         """
         style = style or Style()
         size = size_of(paths)
-        predictor = self._chosen(size, scores=style.probabilities, paths=paths)
+        predictor = self._chosen(size, scores=style.scores, paths=paths)
         if isinstance(predictor, TiledPredictor):
             return predictor.predict_file(
                 paths, out, style=style, progress=progress, options=options
             )
         image = InputFiles(self.inputs, options).read(paths)
         with ResultFiles(out, size, style, images=paths) as files:
-            files.write(image, predictor.scores(image) if style.probabilities else predictor(image))
+            files.write(image, predictor.scores(image) if style.scores else predictor(image))
         return Path(out)
 
     def _fits(self, size: tuple[int, int], *, scores: bool = False, decoded: bool = False) -> bool:

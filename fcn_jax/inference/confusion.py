@@ -20,7 +20,8 @@ from fcn_jax.metrics import confusion_matrix
 from fcn_jax.nn.coarse_scores import scores_of, sum_over_tiles
 from fcn_jax.nn.savings import use_for_rows
 
-_ENTRIES = ("image", "label", "size")
+ENTRIES = ("image", "label", "size")
+"""What a batch must hold."""
 
 
 def confusion_matrices(
@@ -69,8 +70,8 @@ def confusion_matrices(
 
     def counts_of_batches() -> Iterator[Any]:
         for number, batch in enumerate(batches, start=1):
-            _check(batch, number, classes)
-            placed = {name: batch[name] for name in _ENTRIES}
+            check_batch(batch, number, classes)
+            placed = {name: batch[name] for name in ENTRIES}
             placed = placed if mesh is None else shard_batch(mesh, placed)
             yield _count(net, preprocess, static_classes, mesh, variables, placed)
         yield None
@@ -93,24 +94,31 @@ def _count(
     batch: dict[str, Any],
 ) -> Any:
     """The int32 confusion matrix of one batch, for each output."""
+    scores, labels = scores_and_labels(net, preprocess, mesh, variables, batch)
+    classes = dict(num_classes) if isinstance(num_classes, FrozenDict) else num_classes
+    return everywhere(mesh, jax.tree.map(_count_output, classes, labels, scores))
+
+
+def scores_and_labels(
+    net: nn.Module, preprocess: Preprocess, mesh: Mesh | None, variables: Any, batch: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Scores of a batch, coarse where possible, and its labels; for use inside `jit`."""
     images = spread_rows(mesh, preprocess(batch["image"], batch["size"]))
     with use_for_rows(spreads_rows(mesh)):
         scores = scores_of(net, variables, images, sizes=batch["size"])
-    scores, labels = spread_rows(mesh, (scores, batch["label"]))
-    classes = dict(num_classes) if isinstance(num_classes, FrozenDict) else num_classes
-    counts = jax.tree.map(_count_output, classes, labels, scores)
+    return spread_rows(mesh, (scores, batch["label"]))
+
+
+def everywhere(mesh: Mesh | None, tree: Any) -> Any:
+    """The same arrays, complete on every device; for use inside `jit`."""
     if mesh is None:
-        return counts
-    return jax.lax.with_sharding_constraint(counts, NamedSharding(mesh, PartitionSpec()))
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _count_output(num_classes: int, labels: Array, scores: Any) -> Int[Array, "k k"]:
     """The int32 confusion matrix of one batch and output."""
-    if scores.shape != (expected := (*labels.shape, num_classes)):
-        raise ValueError(
-            f"confusion_matrices: expected scores {expected} for labels of {num_classes} classes, "
-            f"found {scores.shape}. Give the net and the data set the same number of classes."
-        )
+    check_scores(num_classes, labels, scores)
 
     def count_rows(scores: Array, labels: Array) -> Array:
         return confusion_matrix(labels, jnp.argmax(scores, axis=-1), num_classes)
@@ -118,9 +126,20 @@ def _count_output(num_classes: int, labels: Array, scores: Any) -> Int[Array, "k
     return sum_over_tiles(count_rows, scores, labels)
 
 
-def _check(batch: Mapping[str, Any], number: int, num_classes: Any) -> None:
+def check_scores(num_classes: int, labels: Array, scores: Any) -> None:
+    """Raises ValueError unless there are scores of every class for every label."""
+    if scores.shape != (expected := (*labels.shape, num_classes)):
+        raise ValueError(
+            f"confusion_matrices: expected scores {expected} for labels of {num_classes} classes, "
+            f"found {scores.shape}. Give the net and the data set the same number of classes."
+        )
+
+
+def check_batch(
+    batch: Mapping[str, Any], number: int, num_classes: Any, entries: tuple[str, ...] = ENTRIES
+) -> None:
     """Raises ValueError if an entry is missing, or a label is neither a class nor 255."""
-    if missing := set(_ENTRIES) - set(batch):
+    if missing := set(entries) - set(batch):
         raise ValueError(
             f"confusion_matrices: batch {number} has entries {sorted(batch)}; expected also "
             f"{sorted(missing)}."

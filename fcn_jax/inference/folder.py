@@ -47,6 +47,8 @@ def predict_files(
     palette: Any = None,
     background: Any = False,
     probabilities: bool = False,
+    confidence: bool = False,
+    entropy: bool = False,
     options: ImageOptions = AS_STORED,
     progress: Callable[[float, int], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -63,34 +65,35 @@ def predict_files(
     Args:
         predictor: an `AnySize`; or any function from an image, uint8 (h, w, 3) RGB, to a label,
             uint8 (h, w), such as a `Predictor`. If it has `prepare`, that gets all sizes first.
-        paths: image files, and folders, for all images in them and their subfolders, by name. For a
-            net of several inputs, the first of them.
+        paths: image files, and folders with subfolders; of several inputs, those of the first.
         out: folder for `NAME.png`, a palette PNG whose values are the classes, of the size of the
             upright image (see `fcn_jax.data.readers.read_image`). If the net has several outputs,
             `NAME_OUTPUT.png` for each.
         inputs: a folder, or a file, for each other input by name (see `OtherInputs`).
-        overlay: whether to write also `NAME_overlay.png`, the image with the colours of its
-            classes.
+        overlay: whether to write also `NAME_overlay.png`, the image in its classes' colours.
         palette: colours by label, uint8 (256, 3) RGB; None is VOC's; by output's name.
-        background: whether the overlay colours label 0 too, where it is a class like the others; by
-            output's name, or for all.
-        probabilities: whether to write also `NAME_probabilities.npy`, float32 (h, w, k).
+        background: whether the overlay colours label 0 too; by output's name, or for all.
+        probabilities: whether to write also `NAME_probabilities.npy` (see `ResultFiles`).
+        confidence: whether to write also `NAME_confidence.png`.
+        entropy: whether to write also `NAME_entropy.png`.
         options: what image files do not say of their pixels.
-        progress: called after each image, and after each row of tiles, with the number of images
-            done, a fraction, and of all images.
-        say: called with a line on each folder that holds something else than images, and one on
-            images with several frames.
+        progress: called after each image and each row of tiles: images done, a fraction, and all.
+        say: called with a line on folders with other files, and on images of several frames.
 
     Returns:
         What was written, and what could not be found, read or predicted, with the reason.
 
     Raises:
-        ValueError: if `inputs` are not those of the net, or `out` is one of the folders to read or
-            lies in one: a second run would take the predictions for images.
+        ValueError: if `inputs` are not those of the net, or `out` lies in a folder to read.
         OSError: if a file cannot be written.
     """
     style = Style(
-        palette=palette, overlay=overlay, background=background, probabilities=probabilities
+        palette=palette,
+        overlay=overlay,
+        background=background,
+        probabilities=probabilities,
+        confidence=confidence,
+        entropy=entropy,
     )
     others = OtherInputs(getattr(predictor, "inputs", ()), inputs or {})
     targets, headers, failures = _planned(paths, Path(out), say, style, others)
@@ -98,8 +101,8 @@ def predict_files(
         prepare(header.size for header in headers)
     predict_file = getattr(predictor, "predict_file", None) or _whole(predictor)
 
-    def predict(path: Path, target: Path, rows_done: Callable[[int, int], None]) -> Path:
-        predict_file(others.of(path), target, style=style, options=options, progress=rows_done)
+    def predict(path: Path, target: Path, done: Callable[[int, int], None]) -> Path:
+        predict_file(others.of(path), target, style=style, options=options, progress=done)
         keep_georeference(path, style.labels(target), say)
         return target
 

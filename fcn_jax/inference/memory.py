@@ -5,6 +5,8 @@ import heapq
 import math
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +57,15 @@ def free_memory() -> Memory:
     if stats:
         return Memory(stats["bytes_limit"] - stats["bytes_in_use"], math.inf)
     return host_memory()
+
+
+def peak_memory() -> int:
+    """The most bytes that were in use at once: on the device; on a CPU, in the whole process."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats:
+        return int(stats["peak_bytes_in_use"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # getrusage(2): else in kilobytes
 
 
 def host_memory(root: Path = Path("/")) -> Memory:

@@ -17,9 +17,10 @@ from fcn_jax.data.images import AS_STORED, ImageOptions
 from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.readers import read_image
 from fcn_jax.inference.anysize import AnySize
+from fcn_jax.inference.certainty import confidence, entropy, softmax
 from fcn_jax.inference.inputs import InputFiles
 from fcn_jax.inference.predictor import Preprocess
-from fcn_jax.inference.result_files import picture, softmax
+from fcn_jax.inference.result_files import picture
 from fcn_jax.report.palette import class_palette
 from fcn_jax.report.pictures import overlay
 
@@ -67,7 +68,7 @@ class Model:
         self.preprocessing = preprocessing
         self.class_names = _checked_names(class_names, getattr(net, "num_classes", None))
         self.palette = as_plain(
-            {name: class_palette(len(k)) for name, k in zip_named(self.class_names)}
+            {name: class_palette(min(len(k), 255)) for name, k in zip_named(self.class_names)}
         )
         self._predictor = AnySize(net, self.variables, preprocessing, say=_warn)
         self._files = InputFiles(self._predictor.inputs, options)
@@ -95,6 +96,24 @@ class Model:
             ValueError: the image cannot be read, or is not what the net takes.
         """
         return jax.tree.map(softmax, self.scores(image))
+
+    def confidence(self, image: Any) -> Any:
+        """The probability of the predicted class: float32 `(h, w)`, 1 / k to 1.
+
+        Raises:
+            ValueError: the image cannot be read, or is not what the net takes.
+        """
+        return jax.tree.map(confidence, self.probabilities(image))
+
+    def entropy(self, image: Any) -> Any:
+        """How undecided the classes are: float32 `(h, w)`, 0 (one is certain) to 1 (all equal).
+
+        It is the entropy of the probabilities as a part of log k.
+
+        Raises:
+            ValueError: the image cannot be read, or is not what the net takes.
+        """
+        return jax.tree.map(entropy, self.probabilities(image))
 
     def overlay(self, image: Any, label: Any = None, *, alpha: float = 0.5) -> Any:
         """The image with the colours of its classes laid over it, as a PIL image.

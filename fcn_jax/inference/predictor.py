@@ -100,7 +100,12 @@ class Predictor:
     """
 
     def __init__(
-        self, net: nn.Module, variables: Any, preprocess: Preprocess, *, multiple: int = 64
+        self,
+        net: nn.Module,
+        variables: Any,
+        preprocess: Preprocess,
+        *,
+        multiple: int | None = None,
     ):
         """Puts the variables on the device; compiles nothing yet.
 
@@ -110,11 +115,14 @@ class Predictor:
             variables: the net's variables.
             preprocess: makes the net's input from uint8 images and sizes, on the device.
             multiple: sides of canvases are multiples of this many pixels. The larger, the fewer
-                programs and the more padding.
+                programs and the more padding. By default 64; 1 if the net's scores are not of the
+                image's size (`keeps_size` of the net is False): each size then has its own program.
 
         Raises:
             ValueError: if `multiple` is below 1.
         """
+        self._keeps_size = getattr(net, "keeps_size", True)
+        multiple = (64 if self._keeps_size else 1) if multiple is None else multiple
         if multiple < 1:
             raise ValueError(f"Predictor: expected multiple of at least 1 pixel, found {multiple}.")
         self.inputs = net_inputs(net)
@@ -133,6 +141,8 @@ class Predictor:
         Args:
             sizes: rows and columns of every image.
         """
+        if not self._keeps_size:
+            return
         cost = _COMPILE_COST.get(jax.default_backend(), _COMPILE_COST_ELSEWHERE)
         self.canvases = few_canvases(list(sizes), compile_cost=cost, multiple=self.multiple)
 

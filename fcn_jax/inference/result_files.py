@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from fcn_jax.atomic import draft, naming
 from fcn_jax.data.named import primary, zip_named
+from fcn_jax.inference.certainty import as_16_bits, confidence, entropy, softmax
 from fcn_jax.inference.large_files.strips import check_png, png_rows
 from fcn_jax.report.palette import voc_palette
 from fcn_jax.report.pictures import overlay
@@ -30,12 +31,21 @@ class Style:
         background: whether the overlay colours label 0 too, where it is a class like the others;
             by output's name as `palette`.
         probabilities: whether to write the probability of every class.
+        confidence: whether to write that of the predicted class.
+        entropy: whether to write the entropy of the probabilities (see `certainty.entropy`).
     """
 
     palette: Any = None
     overlay: bool = True
     background: Any = False
     probabilities: bool = False
+    confidence: bool = False
+    entropy: bool = False
+
+    @property
+    def scores(self) -> bool:
+        """Whether scores are needed, and not only labels."""
+        return self.probabilities or self.confidence or self.entropy
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -51,6 +61,7 @@ class Style:
         """
         ends = [".png"] + ["_overlay.png"] * self.overlay
         ends += ["_probabilities.npy"] * self.probabilities
+        ends += ["_confidence.png"] * self.confidence + ["_entropy.png"] * self.entropy
         return [label.with_name(label.stem + e) for label in self.labels(target) for e in ends]
 
     def labels(self, target: Path) -> list[Path]:
@@ -63,7 +74,8 @@ class ResultFiles:
     """A context in which `write` adds rows from the top down; the files appear at its end.
 
     For each output: the label, a palette PNG whose values are the classes; the overlay, an RGB PNG;
-    the probabilities, an `.npy` of float32 (h, w, k), which sum to 1 at every pixel.
+    the probabilities, an `.npy` of float32 (h, w, k), which sum to 1 at every pixel; confidence and
+    entropy, gray PNGs of 16 bits in which 65535 is 1.
     """
 
     def __init__(self, target: Path | str, size: tuple[int, int], style: Style, *, images: Any):
@@ -101,8 +113,8 @@ class ResultFiles:
 
         Args:
             image: their pixels, by name if there are several inputs.
-            result: their labels, or their scores if probabilities are written; by output's name if
-                there are several outputs.
+            result: their labels, or their scores if the style needs them; by output's name if there
+                are several outputs.
         """
         shown = picture(image)
         for place, output in enumerate(self._style.outputs):
@@ -119,12 +131,19 @@ class ResultFiles:
         if len(self._writers) == place:
             self._writers.append(list(self._opened(palette, found.shape[-1])))
         writers = iter(self._writers[place])
-        label = found.argmax(-1).astype(np.uint8) if self._style.probabilities else found
+        label = found.argmax(-1).astype(np.uint8) if self._style.scores else found
         next(writers)(label)
         if self._style.overlay:
             next(writers)(overlay(shown, label, palette=palette, background=background))
+        if not self._style.scores:
+            return
+        probabilities = softmax(found)
         if self._style.probabilities:
-            next(writers)(softmax(found))
+            next(writers)(probabilities)
+        if self._style.confidence:
+            next(writers)(as_16_bits(confidence(probabilities)))
+        if self._style.entropy:
+            next(writers)(as_16_bits(entropy(probabilities)))
 
     def _opened(self, palette: np.ndarray, classes: int) -> Iterator[Callable[[Any], None]]:
         """The writers of one output, as in `Style.files`."""
@@ -134,11 +153,13 @@ class ResultFiles:
             yield enter(png_rows(next(self._files), size))
         if self._style.probabilities:
             yield enter(npy_rows(next(self._files), (*size, classes)))
+        for _ in range(self._style.confidence + self._style.entropy):
+            yield enter(png_rows(next(self._files), size, sixteen_bits=True))
 
 
 def _parts(array: np.ndarray) -> Iterator[slice]:
-    """Rows to work on at a time: an overlay takes 80 bytes of a pixel, a softmax 8 of a class."""
-    bytes_of_row = array.shape[1] * (80 + 8 * (array.shape[2] if array.ndim == 3 else 0))
+    """Rows to work on at a time: an overlay takes 80 bytes of a pixel, an entropy 20 of a class."""
+    bytes_of_row = array.shape[1] * (80 + 20 * (array.shape[2] if array.ndim == 3 else 0))
     step = max(_PART_BYTES // bytes_of_row, 1)
     for start in range(0, len(array), step):
         yield slice(start, start + step)
@@ -151,12 +172,6 @@ def picture(image: Any) -> UInt8[np.ndarray, "h w 3"]:
         return first
     gray = np.minimum(first[..., :1].astype(np.float32) * (255 / _DEPTH_OF_WHITE), 255)
     return np.repeat(gray.astype(np.uint8), 3, axis=-1)
-
-
-def softmax(scores: Float32[np.ndarray, "*b k"]) -> Float32[np.ndarray, "*b k"]:
-    """Probabilities from scores, along the last axis."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 @contextlib.contextmanager

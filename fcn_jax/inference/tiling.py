@@ -151,7 +151,7 @@ class TiledPredictor:
         size, rows = InputFiles(self._predictor.inputs, options).open_rows(path)
         with ResultFiles(out, size, style, images=path) as files:
             done = 0
-            for image, result in self.strips(rows, size, scores=style.probabilities):
+            for image, result in self.strips(rows, size, scores=style.scores):
                 files.write(image, result)
                 done += len(jax.tree.leaves(result)[0])
                 if progress is not None:

@@ -36,7 +36,8 @@ class Normalization(enum.Enum):
     `normalize: false` means; the two agree for a batch of one."""
 
     VALID = "valid"
-    """By the number of labelled pixels of the whole batch (Caffe's default)."""
+    """By the number of labelled pixels of the whole batch (Caffe's default). A loss with class
+    weights says whether a pixel counts as 1 or as its class's weight."""
 
     FULL = "full"
     """By the number of pixels of the whole batch, ignored ones included."""
@@ -49,6 +50,7 @@ def normalized_sum(
     *,
     normalization: Normalization,
     sizes: Sizes = None,
+    count_of_pixels: Callable[[Array], Array] | None = None,
 ) -> Float[Array, ""]:
     """The loss of a batch: the sum of the losses of all labelled pixels over the divisor.
 
@@ -64,16 +66,15 @@ def normalized_sum(
         sizes: rows and columns of each image where the batch shares a canvas. Pixels outside are
             ignored whatever their label. They do not count for FULL, nor does an image without
             pixels for BATCH.
+        count_of_pixels: from labels (b, h, w), what each pixel counts for VALID; 1 if not given.
+            If nothing counts, the divisor is 1.
 
     Raises:
         ValueError: the shapes do not belong together, or 255 would be a class.
     """
     check_arguments(scores, labels, normalization, sizes)
     b, h, w, classes = scores.shape
-    labels = labels.astype(jnp.int32)
-    if sizes is not None:
-        inside = cells_inside(jnp.arange(h), jnp.arange(w), sizes)[..., 0]
-        labels = jnp.where(inside, labels, IGNORE)
+    labels = void_outside(labels, sizes)
 
     def sum_of_rows(scores: Array, labels: Array) -> Array:
         losses = loss_of_pixels(scores.astype(jnp.float32), labels)
@@ -87,6 +88,9 @@ def normalized_sum(
         case Normalization.BATCH:
             count = b if sizes is None else jnp.sum(jnp.all(sizes > 0, axis=1))
         case Normalization.VALID:
+            if count_of_pixels is not None:
+                count = jnp.sum(jnp.where(labels != IGNORE, count_of_pixels(labels), 0.0))
+                return total / jnp.where(count > 0, count, 1.0)
             count = jnp.sum(labels != IGNORE)
         case Normalization.FULL:
             count = b * h * w if sizes is None else jnp.sum(jnp.prod(sizes, axis=1))
@@ -139,14 +143,34 @@ class PerPixel:
         return losses
 
 
+def void_outside(labels: LabelMap, sizes: Sizes) -> Int[Array, "b h w"]:
+    """The labels, 255 outside each image of a shared canvas."""
+    labels = labels.astype(jnp.int32)
+    if sizes is None:
+        return labels
+    _, h, w = labels.shape
+    inside = cells_inside(jnp.arange(h), jnp.arange(w), sizes)[..., 0]
+    return jnp.where(inside, labels, IGNORE)
+
+
+def nan_unless_classes(loss: Float[Array, ""], labels: LabelMap, classes: int) -> Float[Array, ""]:
+    """The loss, or NaN where a label is neither a class nor 255."""
+    right = ((labels >= 0) & (labels < classes)) | (labels == IGNORE)
+    return jnp.where(jnp.all(right), loss, jnp.nan)
+
+
 def check_arguments(scores: Any, labels: Any, normalization: Any, sizes: Any) -> None:
-    """Raises ValueError unless the arguments of a loss belong together."""
-    if len(scores.shape) != 4 or labels.shape != scores.shape[:3]:
+    """Raises ValueError unless the arguments of a loss per pixel belong together."""
+    check_class_labels(scores, labels, sizes)
+    if not isinstance(normalization, Normalization):
         raise ValueError(
-            "a loss needs scores (batch, rows, columns, classes) and labels (batch, rows, columns)"
-            f" of the same pixels; found scores {scores.shape} and labels {labels.shape}."
-            " Give the network and the labels the same canvas."
+            f"found normalization {normalization!r}; use one of {[str(m) for m in Normalization]}"
         )
+
+
+def check_class_labels(scores: Any, labels: Any, sizes: Any) -> None:
+    """Raises ValueError unless scores, labels of classes and sizes belong together."""
+    check_shapes(scores, labels, sizes)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"labels must be integers (a class or {IGNORE}), found {labels.dtype}; convert them"
@@ -156,12 +180,18 @@ def check_arguments(scores: Any, labels: Any, normalization: Any, sizes: Any) ->
             f"label {IGNORE} means 'ignore', so there can be at most {IGNORE} classes;"
             f" found {scores.shape[3]} scores per pixel. Use fewer classes."
         )
+
+
+def check_shapes(scores: Any, labels: Any, sizes: Any) -> None:
+    """Raises ValueError unless scores, labels and sizes are of the same pixels."""
+    if len(scores.shape) != 4 or labels.shape != scores.shape[:3]:
+        raise ValueError(
+            "a loss needs scores (batch, rows, columns, classes) and labels (batch, rows, columns)"
+            f" of the same pixels; found scores {scores.shape} and labels {labels.shape}."
+            " Give the network and the labels the same canvas."
+        )
     if sizes is not None and sizes.shape != (scores.shape[0], 2):
         raise ValueError(
             f"sizes must hold (rows, columns) of each of the {scores.shape[0]} images;"
             f" found shape {sizes.shape}. Pass the sizes that came with the batch."
-        )
-    if not isinstance(normalization, Normalization):
-        raise ValueError(
-            f"found normalization {normalization!r}; use one of {[str(m) for m in Normalization]}"
         )

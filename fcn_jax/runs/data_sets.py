@@ -12,8 +12,7 @@ from fcn_jax.data.check import Checked, check_apart, is_single_image
 from fcn_jax.data.errors import DataError, few
 from fcn_jax.data.location import located, of_tfds
 from fcn_jax.data.source import Source
-from fcn_jax.losses.by_output import ByOutput
-from fcn_jax.losses.cross_entropy import Softmax
+from fcn_jax.losses.several import parts
 from fcn_jax.runs.description import describe
 from fcn_jax.runs.recipe import Recipe
 
@@ -74,10 +73,9 @@ def check_classes(loss: Callable[..., Any], num_classes: int | Mapping[str, int]
     Raises:
         DataError: the loss is one, or has one.
     """
-    losses = loss.losses if isinstance(loss, ByOutput) else {"": loss}
-    counts = num_classes if isinstance(num_classes, Mapping) else dict.fromkeys(losses, num_classes)
-    for name, part in losses.items():
-        if isinstance(part, Softmax) and counts.get(name) == 1:
+    for name, part in parts(loss):
+        count = num_classes.get(name) if isinstance(num_classes, Mapping) else num_classes
+        if getattr(part, "of_softmax", False) and count == 1:
             raise DataError(
                 "there is one class, so its softmax is 1 everywhere and nothing is learned. The "
                 "background counts: give 2 classes (--num-classes 2), and labels of 0 for the "

@@ -75,6 +75,7 @@ def run_demo(workdir: Path, *, threads: int = 4, stop: StopRequest | None = None
 
     from fcn_jax.report.pictures import write_png
     from fcn_jax.report.tables import metrics_table
+    from fcn_jax.runs.kept_counts import kept_intervals
     from fcn_jax.runs.place import Place
     from fcn_jax.runs.run import run
     from fcn_jax.training.run_folder import RunFolder
@@ -92,7 +93,9 @@ def run_demo(workdir: Path, *, threads: int = 4, stop: StopRequest | None = None
         )
         if last is None:
             return
-        rows[stage] = SimpleNamespace(**last)
+        counts = RunFolder(folder).counts_file(last["step"])
+        intervals = kept_intervals(counts, recipe(stage).absent)
+        rows[stage] = SimpleNamespace(**last, intervals=intervals)
         lines += [{"stage": stage, **line} for line in RunFolder(folder).metrics()]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomically(workdir / "metrics.jsonl", lambda part, text=text: part.write_text(text))

@@ -14,7 +14,7 @@ from fcn_jax.devices.processes import join
 from fcn_jax.runs.command_line import arguments as given_arguments
 from fcn_jax.runs.command_line import interruptible
 from fcn_jax.runs.messages import messages
-from fcn_jax.runs.options import changed_fields, override, parameters, plain_fields
+from fcn_jax.runs.options import changed_fields, override, parameters, plain_fields, takes_data
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.recipe import Recipe
 from fcn_jax.training.stopping import StopRequest
@@ -46,7 +46,7 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
 
     Args:
         recipe: a recipe, whose plain fields become options; or the module's function `recipe`,
-            whose parameters do.
+            whose parameters do; its parameter `data` gets the data folder.
 
     Exits with status 1 and one message where something is missing or wrong; with 143 after SIGTERM
     and 130 after Ctrl-C.
@@ -91,7 +91,11 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
                 timeout_seconds=launch.join_timeout,
             )
             given = dataclasses.asdict(args.recipe) if made else {}
-            science = recipe(**given) if made else override(recipe, changes)
+            if isinstance(recipe, Recipe):
+                science = override(recipe, changes)
+            else:
+                given |= {"data": str(place.data)} if takes_data(recipe) else {}
+                science = recipe(**given)
             place = dataclasses.replace(place, workdir=place.workdir or Path("runs") / short)
             _run(science, place, {"module": name, "arguments": given, "overrides": changes}, stop)
     if stop.signal:

@@ -54,9 +54,21 @@ def changed_fields(value: Any, options: Any) -> dict[str, Any]:
 
 
 def parameters(function: Callable[..., Any]) -> Any:
-    """A dataclass type with the parameters of a function, as options of a command line."""
+    """A dataclass type with the parameters of a function, as options of a command line.
+
+    `data` is none of them: the place has that option (see `takes_data`).
+    """
     fields = []
     for item in inspect.signature(function).parameters.values():
+        if item.name == "data":
+            continue
         default = {} if item.default is item.empty else {"default": item.default}
         fields.append((item.name, item.annotation, dataclasses.field(**default)))
-    return dataclasses.make_dataclass("Recipe", fields, frozen=True, kw_only=True)
+    made = dataclasses.make_dataclass("Recipe", fields, frozen=True, kw_only=True)
+    made.__doc__ = function.__doc__  # the help of the options
+    return made
+
+
+def takes_data(function: Callable[..., Any]) -> bool:
+    """Whether a function that makes a recipe looks into the data folder, its parameter `data`."""
+    return "data" in inspect.signature(function).parameters

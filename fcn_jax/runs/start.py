@@ -12,6 +12,7 @@ from fcn_jax.runs.recipe import FromRun, FromRuns, FromScratch, FromWeights, Rec
 from fcn_jax.training.checkpoints import nested
 from fcn_jax.training.run_folder import RunFolder
 from fcn_jax.training.state import initial_variables, variables_of, zero_variables
+from fcn_jax.weights.packages import package_file, read_package
 from fcn_jax.weights.surgery import expand_input, transplant
 from fcn_jax.weights.weights_file import load_weights
 
@@ -37,7 +38,8 @@ def starting_point(recipe: Recipe, workdir: AnyPath, init: AnyPath | None) -> St
     Args:
         recipe: says what to start from.
         workdir: the run's folder; earlier stages lie next to it.
-        init: a run's folder or a `.safetensors` file to use instead.
+        init: a run's folder or a `.safetensors` file to use instead. It may be of other classes:
+            then the scores start new, and so do other layers beyond the trunk that do not fit.
 
     Raises:
         ValueError: it is missing (the message says how to make it), or does not fit the net.
@@ -50,6 +52,10 @@ def starting_point(recipe: Recipe, workdir: AnyPath, init: AnyPath | None) -> St
         path, (donor, preprocessing) = Path(init), read_variables(init)
     elif isinstance(start, FromRuns):
         donor, preprocessing, path = _streams(start, workdir)
+    elif isinstance(start, FromWeights) and start.package:
+        path, imported = package_file(start.package), read_package(start.package)
+        assert imported.variables is not None
+        donor, preprocessing = imported.variables, imported.preprocessing
     else:
         assert isinstance(start, FromWeights | FromRun)
         path = _find(start, workdir)
@@ -60,19 +66,26 @@ def starting_point(recipe: Recipe, workdir: AnyPath, init: AnyPath | None) -> St
     if isinstance(start, FromWeights) and not _is_run(path):
         expand = dict(start.expand)
         preprocessing = _agreed(start.preprocessing, preprocessing, path)
-    # Layers that are not copied are score layers, which start at zero, and those in `keep`.
-    fresh = initial_variables(recipe.model, recipe.seed) if keep else zero_variables(recipe.model)
+    # Layers that are not copied are score layers, which start at zero, and those in `keep`; after
+    # `init`, which may be of other classes, also others beyond the trunk.
+    drawn = bool(keep) or init is not None
+    fresh = initial_variables(recipe.model, recipe.seed) if drawn else zero_variables(recipe.model)
     for ours, theirs in expand.items():
         fresh = expand_input(fresh, donor, layer=ours, source=theirs)
-    variables, report = transplant(fresh, donor, keep=(*keep, *expand))
+    variables, report = transplant(
+        fresh, donor, keep=(*keep, *expand), other_classes=init is not None
+    )
     source = f"{path}: {len(report.copied)} layers copied"
-    source += f", new: {', '.join(report.kept)}" if report.kept else ""
+    new = [layer for layer in report.kept if layer not in report.reshaped]
+    source += f", new: {', '.join(new)}" if new else ""
+    if report.reshaped:
+        source += f", new because they have another shape: {', '.join(report.reshaped)}"
     source += f", left out: {', '.join(report.dropped)}" if report.dropped else ""
     return StartingPoint(variables, preprocessing, source)
 
 
 def _is_run(path: Path | str) -> bool:
-    return Path(path).suffix != ".safetensors"
+    return Path(path).suffix not in (".safetensors", ".pth")
 
 
 def _agreed(
@@ -126,6 +139,14 @@ def run_variables(
 ) -> tuple[dict[str, Any], AnyPreprocessing]:
     """Variables and preprocessing of a run, at its best step unless another is asked for.
 
+    See `run_at`.
+    """
+    return run_at(path, step)[1:]
+
+
+def run_at(path: AnyPath, step: int | None = None) -> tuple[int, dict[str, Any], AnyPreprocessing]:
+    """Step, variables and preprocessing of a run, at its best step unless another is asked for.
+
     Where that checkpoint is damaged, those of the newest sound one; a line on stderr says so.
 
     Raises:
@@ -138,13 +159,14 @@ def run_variables(
         raise ValueError(f"{path} has no checkpoint yet; train it to its first evaluation")
     if step is None:
         say = functools.partial(print, file=sys.stderr)
-        state = nested(checkpoints.newest_sound(say, first=folder.best_step())[1])
+        step, arrays = checkpoints.newest_sound(say, first=folder.best_step())
+        state = nested(arrays)
     elif step in steps:
         state = checkpoints.restore_as_saved(step)
     else:
         raise ValueError(f"{path} has no checkpoint of step {step}; it has {steps}")
     parts = (state.get(name, {}) for name in ("learning", "frozen", "batch_stats"))
-    return variables_of(*parts), preprocessing
+    return step, variables_of(*parts), preprocessing
 
 
 def _preprocessing(folder: RunFolder) -> AnyPreprocessing:

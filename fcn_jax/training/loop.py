@@ -140,6 +140,7 @@ def _evaluated(
     except StoppedError:
         return False
     checkpoints.keep_only(step, folder.best_step())
+    folder.keep_counts_of(step, folder.best_step())
     return True
 
 

@@ -1,8 +1,9 @@
 """A run on disk: what ran, on which data, what it measured, its checkpoints.
 
 `recipe.json` (what ran), `data.json` (on which data), `metrics.jsonl` (one JSON object a line),
-`speed.jsonl` (how fast), `checkpoints/`. A run that was killed at any moment can be resumed from
-its folder.
+`speed.jsonl` (how fast), `checkpoints/`, and `validation_STEP.npz` (what was counted in each image
+at the last and the best evaluation). A run that was killed at any moment can be resumed from its
+folder.
 """
 
 import json
@@ -208,10 +209,23 @@ class RunFolder:
         if not self._writes:
             self._lines = kept
             return
+        self.keep_counts_of(*(line["step"] for line in kept))
         fast = [line for line in _read_lines(self.speed_file) if line["step"] <= step]
         for file, lines in ((self.metrics_file, kept), (self.speed_file, fast)):
             text = "".join(json.dumps(line) + "\n" for line in lines)
             write_atomically(file, lambda part, text=text: part.write_text(text))
+
+    def counts_file(self, step: int, split: str | None = None) -> Path:
+        """What was counted in each validation image after `step`, or in those of another split."""
+        of = "validation" if split is None else "split_" + re.sub(r"[^\w.-]", "-", split)
+        return self.path / f"{of}_{step}.npz"
+
+    def keep_counts_of(self, *steps: int | None) -> None:
+        """Remove what was counted in the validation images at other steps."""
+        kept = {self.counts_file(step).name for step in steps if step is not None}
+        for path in self.path.glob("validation_*.npz") if self._writes else ():
+            if path.name not in kept:
+                path.unlink()
 
     def best_step(self) -> int | None:
         """The evaluated step with the highest mean IU (the first of equals), or None."""

@@ -19,13 +19,19 @@ from fcn_jax.nn.savings import use_for_rows
 from fcn_jax.training.state import State, state_shardings, variables_of
 
 Batch = dict[str, Any]
-"""`image` uint8 (b, h, w, 3) RGB and `label` uint8 (b, h, w) with 255 ignored; each is a dictionary
-by name if the net has several. `size` int32 (b, 2) unless every image fills the canvas."""
+"""`image` uint8 (b, h, w, 3) RGB and `label` uint8 (b, h, w) with 255 ignored, or float32 depths;
+each is a dictionary by name if the net has several. `size` int32 (b, 2) unless every image fills
+the canvas."""
 
 
 def _split(batch: Batch, passes: int) -> Batch:
     """Gives image i to pass `i % passes`, so that every pass stays spread over the devices."""
     return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, passes, *x.shape[1:]), 1, 0), batch)
+
+
+def _wide(label: Any) -> Any:
+    """Classes as int32; measurements, such as depths, as they are."""
+    return label.astype(jnp.int32) if jnp.issubdtype(label.dtype, jnp.integer) else label
 
 
 def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) -> Callable[..., Any]:
@@ -42,7 +48,7 @@ def _objective(net: nn.Module, loss: Any, preprocess: Any, mesh: Mesh | None) ->
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        labels = jax.tree.map(lambda label: label.astype(jnp.int32), batch["label"])
+        labels = jax.tree.map(_wide, batch["label"])
         scores, labels = spread_rows(mesh, (scores, labels))
         return loss(scores, labels, sizes=sizes), changed.get("batch_stats", stats)
 

@@ -173,9 +173,15 @@ def write_strips(
 
 @contextlib.contextmanager
 def png_rows(
-    path: Path | str, size: tuple[int, int], palette: UInt8[np.ndarray, "256 3"] | None = None
+    path: Path | str,
+    size: tuple[int, int],
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
+    *,
+    sixteen_bits: bool = False,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """A context that gives a function, which adds a strip to a PNG; arguments as `write_strips`.
+
+    With `sixteen_bits`, strips are uint16 (r, w), gray.
 
     Source: PNG (W3C, third edition), sections 5, 9.2 and 11.2.
     """
@@ -187,15 +193,20 @@ def png_rows(
             nonlocal rows
             assert strip.shape[1] == size[1], (strip.shape, size)
             rows += len(strip)
-            lines = np.pad(strip.reshape(len(strip), -1), png.FILTER_0)
+            stored = np.ascontiguousarray(strip.astype(">u2") if sixteen_bits else strip)
+            stored = stored.view(np.uint8).reshape(len(strip), -1)
+            lines = np.pad(stored, png.FILTER_0)
             if palette is None:  # filter 1: neighbouring colours differ little
+                step = 2 if sixteen_bits else 3
                 lines[:, 0] = 1
-                lines[:, 4:] = strip.reshape(len(strip), -1)[:, 3:] - lines[:, 1:-3]
+                lines[:, 1 + step :] = stored[:, step:] - stored[:, :-step]
             with naming(Path(path)):
                 file.write(png.chunk(b"IDAT", packer.compress(lines.tobytes())))
 
-        colour = 2 if palette is None else 3
-        file.write(png.MAGIC + png.header_chunk(*size, depth=8, colour=colour))
+        colour, depth = 2 if palette is None else 3, 8
+        if sixteen_bits:
+            colour, depth = 0, 16
+        file.write(png.MAGIC + png.header_chunk(*size, depth=depth, colour=colour))
         if palette is not None:
             file.write(png.chunk(b"PLTE", palette.tobytes()))
         yield write

@@ -1,18 +1,20 @@
-"""Segmentation scores from one integer confusion matrix over a whole data set.
+"""One confusion matrix over a whole data set, and the four scores of the papers from it.
 
 `confusion_matrix` counts one batch on the device. The host adds those of all batches as 64-bit
 integers, and `score` divides once. Ratios are never averaged over batches, images or devices.
 """
 
 import dataclasses
-import enum
+import functools
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
-FOUR = ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")
-"""The scores in every table of the papers."""
+from fcn_jax.metrics.bootstrap import percent
+from fcn_jax.metrics.by_image import MORE, ByImage
+from fcn_jax.metrics.classes import FOUR, Absent, title
 
 _INVALID = np.iinfo(np.int32).min
 
@@ -54,19 +56,6 @@ def confusion_matrix(
     return jnp.where(jnp.any(wrong), _INVALID, counts).reshape(num_classes, num_classes)
 
 
-class Absent(enum.Enum):
-    """Which classes the mean IU leaves out when the truth does not contain all of them."""
-
-    IN_NEITHER = "classes in neither truth nor prediction"
-    """The rule of the reference's `score.py`: a class that the truth does not contain but that is
-    predicted somewhere counts with IU 0."""
-
-    NOT_IN_TRUTH = "classes not in truth"
-    """The rule of the published SIFT Flow scores, whose test split lacks 3 of 33 classes: only
-    classes that the truth contains count. Source: README and `siftflow-fcn32s/solve.py` of the
-    reference, and the change log of arXiv 1411.4038v2."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
     """The four scores of the papers, as fractions of 1, and the per-class values behind them.
@@ -79,6 +68,10 @@ class Scores:
         accuracy: per class, correct pixels over pixels of the class; NaN where it has none.
         iu: per class, intersection over union; NaN where the class does not count.
         absent: which classes were left out of `mean_iu`.
+        by_image: what was counted in each image, if that is known.
+        seconds_per_image: time of the net for one image, if it was measured.
+        peak_memory: most bytes that were in use at once, if that was measured: of the device, or
+            of the whole process on a CPU.
 
     Source: FCN (CVPR 2015) section 5; `score.py` of the reference.
     """
@@ -90,15 +83,35 @@ class Scores:
     accuracy: Float[np.ndarray, " k"]
     iu: Float[np.ndarray, " k"]
     absent: Absent
+    by_image: ByImage | None = None
+    seconds_per_image: float | None = None
+    peak_memory: int | None = None
+
+    @functools.cached_property
+    def intervals(self) -> Mapping[str, Float[np.ndarray, "..."]]:
+        """The 95 % interval of each score by name: lower and upper end, of arrays too.
+
+        From the bootstrap over images; empty where `by_image` is not known or holds one image.
+        """
+        return self.by_image.intervals(self.absent) if self.by_image else {}
+
+    @functools.cached_property
+    def more(self) -> Mapping[str, float]:
+        """The scores beyond the four (`MORE`), by name; empty where they were not counted."""
+        if not self.by_image or not self.by_image.details:
+            return {}
+        found = self.by_image.scores(self.absent)
+        return {name: float(found[name]) for name in MORE}
 
     def __str__(self) -> str:
-        """One line, in percent, with the number of classes that count."""
+        """One line, in percent, with intervals and the number of classes that count."""
         counted = int(np.sum(~np.isnan(self.iu)))
+        texts = [
+            f"{title(name)} {percent(getattr(self, name), self.intervals.get(name))}"
+            for name in FOUR
+        ]
         return (
-            f"pixel accuracy {100 * self.pixel_accuracy:.1f}, "
-            f"mean accuracy {100 * self.mean_accuracy:.1f}, "
-            f"mean IU {100 * self.mean_iu:.1f}, "
-            f"frequency weighted IU {100 * self.frequency_weighted_iu:.1f} "
+            f"{', '.join(texts)} "
             f"({counted} of {self.iu.size} classes count; left out: {self.absent.value})"
         )
 

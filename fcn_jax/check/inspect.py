@@ -1,0 +1,120 @@
+"""Looks at all images and labels of a data set, and judges the whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from fcn_jax.check.alignment import MOST, UNFIT, Together, alignment_findings
+from fcn_jax.check.classes import class_findings
+from fcn_jax.check.copies import copy_findings
+from fcn_jax.check.files import file_findings, unread_findings
+from fcn_jax.check.findings import Finding
+from fcn_jax.check.look import Item, Look, look
+from fcn_jax.check.meaning import value_findings
+from fcn_jax.check.pairs import pairs
+from fcn_jax.data.check import is_single_image
+from fcn_jax.data.named import primary
+from fcn_jax.data.source import FileSource
+
+_NO_LABELS = ("images and labels swapped", "photographs as labels")
+
+
+class Report(NamedTuple):
+    """What a check found.
+
+    Attributes:
+      looks: What was seen of each image and its label.
+      findings: What is wrong or unusual, the worst first.
+      class_names: A name for each class.
+      known: Whether the classes were given; else there are as many as the largest value says.
+    """
+
+    looks: list[Look]
+    findings: list[Finding]
+    class_names: tuple[str, ...]
+    known: bool
+
+    @property
+    def wrong(self) -> bool:
+        """Whether training would be wrong, or would stop."""
+        return any(finding.severity == "wrong" for finding in self.findings)
+
+
+def inspect(
+    sources: dict[str, FileSource],
+    *,
+    known: bool = True,
+    threads: int | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> Report:
+    """Looks at a data set.
+
+    Args:
+      sources: Its parts by name, such as "train" and "validation", bound to their folder.
+      known: Whether the number of classes was given, and was not merely assumed.
+      threads: How many threads read; by default as many as there are processors.
+      progress: Called with the numbers done and in all.
+    """
+    first, last = list(sources.items())[0], list(sources.values())[-1]
+    if is_single_image(first[1], last):
+        sources = dict([first])
+    items, findings = pairs(sources)
+    looks, together = _look_at_all(items, threads or os.cpu_count() or 1, progress)
+    source = first[1]
+    class_names = tuple(primary(source.class_names))
+    findings += _judge(looks, together, source, class_names if known else None)
+    findings.sort(key=lambda finding: finding.severity != "wrong")
+    return Report(looks, findings, class_names, known)
+
+
+def _look_at_all(
+    items: Sequence[Item], threads: int, progress: Callable[[float, int], None] | None
+) -> tuple[list[Look], Together]:
+    looks, together, kept = [], Together(), 0
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for number, seen in enumerate(pool.map(look, items), start=1):
+            same_size = seen.image_size == seen.label_size
+            keep = False
+            if seen.edges is not None and seen.fit is not None:
+                if same_size:
+                    together.add(seen.edges[0], seen.edges[1], seen.fit.shifts)
+                keep = same_size and seen.fit.own < UNFIT and kept < MOST
+                kept += keep
+                seen = seen._replace(fit=seen.fit._replace(shifts=np.zeros((0, 0))))
+            looks.append(seen if keep else seen._replace(edges=None))
+            if progress is not None:
+                progress(number, len(items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return looks, together
+
+
+def _judge(
+    looks: Sequence[Look],
+    together: Together,
+    source: FileSource,
+    class_names: tuple[str, ...] | None,
+) -> Iterator[Finding]:
+    found = list(file_findings(looks))
+    odd = {name for one in found for name in one.examples if one.kind.startswith("labels with")}
+    valued = [look for look in looks if look.values is not None and look.name not in odd]
+    stored = [look for look in valued if look.raw is not None]
+    count = None if class_names is None else len(class_names)
+    values = list(value_findings(stored, source.label_values, count))
+    yield from found
+    yield from values
+    if any(one.kind in _NO_LABELS for one in values):
+        return
+    yield from alignment_findings([x for x in looks if x.image_size == x.label_size], together)
+    yield from copy_findings(looks)
+    if not any(one.severity == "wrong" for one in values):
+        readable = [look for look in valued if look.classes is not None]
+        names = class_names or tuple(f"class {k}" for k in range(255))
+        yield from class_findings(readable, names, known=class_names is not None)
+    yield from unread_findings(looks, [*found, *values])

@@ -1,0 +1,217 @@
+"""What the stored values of labels probably mean, and the options that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fcn_jax.check.counting import number_findings
+from fcn_jax.check.findings import Finding
+from fcn_jax.check.look import Look
+from fcn_jax.check.values import Table, colour, names, ranges, table
+from fcn_jax.data.label_values import LabelValues
+from fcn_jax.labels import IGNORE
+
+_MOST_COLOURS = 128
+
+
+def value_findings(
+    looks: Sequence[Look], given: LabelValues, num_classes: int | None
+) -> Iterator[Finding]:
+    """What the values mean, as far as the options do not say it already.
+
+    Args:
+      looks: Those whose label's values are known.
+      given: The options about values.
+      num_classes: How many classes there are; None: nothing says it.
+    """
+    if not looks:
+        return
+    colours = [look for look in looks if look.raw is not None and look.raw.colours]
+    plain = [look for look in looks if look.raw is None or not look.raw.colours]
+    if colours and plain and not given.by_colour:
+        yield _mixed(colours, plain)
+    if given.mapping:
+        return
+    for those, of in ((colours, _of_colours), (plain, _of_numbers)):
+        if those:
+            whole = table([look.values for look in those]).without(given.ignore)
+            if len(whole.values):
+                yield from of(those, whole, given, num_classes)
+
+
+def _mixed(colours: Sequence[Look], plain: Sequence[Look]) -> Finding:
+    fewer, what = (colours, "colours") if len(colours) <= len(plain) else (plain, "values")
+    return Finding(
+        kind="labels of two kinds",
+        severity="wrong",
+        found=f"{len(colours)} labels store colours and {len(plain)} store values.",
+        means=f"The {len(fewer)} with {what} were saved in another way.",
+        mend="Save all of them in one way, as values.",
+        examples=tuple(look.name for look in fewer),
+    )
+
+
+def _of_colours(
+    looks: Sequence[Look], whole: Table, given: LabelValues, num_classes: int | None
+) -> Iterator[Finding]:
+    main, often = whole.main(), whole.images.max() > 1 or whole.labels < 3
+    if whole.photographic:
+        yield _photographs(looks)
+    elif not often or (len(main.values) > _MOST_COLOURS and main.images.mean() < 3):
+        yield Finding(
+            kind="colours of single objects",
+            severity="wrong",
+            found=f"The labels store {len(main.values)} colours, most of them in one label only.",
+            means="Each object has a colour of its own, as in COCO's panoptic labels; a colour is "
+            "no class.",
+            mend="Use the labels of classes, or --layout coco-panoptic with its JSON.",
+            examples=names(looks),
+        )
+    else:
+        texts = [colour(value) for value in main.values]
+        rows = [f"{text},{k},class {k}" for k, text in enumerate(texts)]
+        rest = _rest(whole, main)
+        yield Finding(
+            kind="colours",
+            severity="wrong",
+            found=f"The labels store colours (RGB): {len(texts)} that fill areas, "
+            f"{'; '.join(texts[:12])}{'; ...' if texts[12:] else ''}." + rest,
+            means="Each colour is probably a class." + (_SMOOTHED if rest else ""),
+            mend="Give each its class with --label-map FILE. A draft of this file is below: "
+            "correct names and order, and give 255 to what is no class.",
+            options=("--label-map", "FILE"),
+            label_map="\n".join(["r,g,b,class,name", *rows]),
+            examples=names(looks),
+        )
+        if rest:
+            yield _smoothed(looks, whole, main, fits_map=False)
+
+
+_SMOOTHED = " The others lie on edges only: the labels were smoothed, resized or saved as JPEG."
+
+
+def _rest(whole: Table, main: Table) -> str:
+    count = len(whole.values) - len(main.values)
+    part = 1 - main.pixels.sum() / whole.pixels.sum()
+    return f" {count} more on edges only, {part:.1%} of the pixels." if count else ""
+
+
+def _of_numbers(
+    looks: Sequence[Look], whole: Table, given: LabelValues, num_classes: int | None
+) -> Iterator[Finding]:
+    if whole.photographic:
+        yield _photographs(looks)
+        return
+    if gray := [look for look in looks if look.raw and look.raw.remark == "gray colours"]:
+        yield _gray_colours(gray, whole.main())
+        return
+    main = whole.main()
+    rest = _rest(whole, main)
+    classes = main.without([IGNORE])
+    stretched = _stretched(main)
+    if stretched:
+        yield _stretched_levels(looks, whole, main, rest)
+    if rest:
+        yield _smoothed(looks, whole, main, fits_map=bool(stretched))
+    if stretched or rest or not len(classes.values):
+        return
+    yield from number_findings(looks, classes, given, num_classes)
+
+
+def _gray_colours(looks: Sequence[Look], main: Table) -> Finding:
+    rows = [f"{v},{v},{v},{k},class {k}" for k, v in enumerate(main.without([IGNORE]).values)]
+    if not _stretched(main) and IGNORE in main.values:
+        rows.append(f"{IGNORE},{IGNORE},{IGNORE},{IGNORE},")
+    return Finding(
+        kind="values as colours",
+        severity="wrong",
+        found=f"{len(looks)} labels store gray as colours (red, green and blue are equal): "
+        f"{ranges(main.values)}.",
+        means="The values were saved as an RGB image; files of colours are read as colours.",
+        mend="Save them with one band, or give each its class: --label-map FILE with the lines "
+        "below.",
+        options=("--label-map", "FILE"),
+        label_map="\n".join(["r,g,b,class,name", *rows]),
+        examples=names(looks),
+    )
+
+
+def _photographs(looks: Sequence[Look]) -> Finding:
+    swapped = sum(look.flat_image for look in looks) * 2 > len(looks)
+    return Finding(
+        kind="images and labels swapped" if swapped else "photographs as labels",
+        severity="wrong",
+        found=f"The labels ({len(looks)} files) hold hundreds of values and no areas of one value"
+        + (", and the images hold few colours." if swapped else "."),
+        means="The folders are swapped: labels are read as images."
+        if swapped
+        else "These are photographs or drawings, not labels.",
+        mend="Swap them: --images labels --labels images" if swapped
+        else "Name the labels' folder: --labels FOLDER",
+        options=("--images", "labels", "--labels", "images") if swapped else (),
+        examples=names(looks),
+    )  # fmt: skip
+
+
+def _smoothed(looks: Sequence[Look], whole: Table, main: Table, *, fits_map: bool) -> Finding:
+    lossy = [look for look in looks if look.raw is not None and look.raw.lossy]
+    rows = [f"{v},{k},class {k}" for k, v in enumerate(main.values)]
+    colours = bool(looks[0].raw and looks[0].raw.colours)
+    again = "Export the labels again without smoothing, as PNG, and resize them with the nearest "
+    again += "pixel only."
+    readable = not lossy and not colours
+    return Finding(
+        kind="JPEG labels" if lossy else "smoothed edges",
+        severity="wrong",
+        found=f"The labels store {len(whole.values)} values, and only {len(main.values)} of them "
+        f"fill areas"
+        + ("" if colours else f" ({ranges(main.values)})")
+        + "; the others lie on edges.",
+        means="JPEG files change values near edges."
+        if lossy
+        else "Edges were smoothed (anti-aliasing), or the labels were resized with interpolation, "
+        "or were JPEG files once.",
+        mend=again
+        + (
+            " Or ignore these edges: --label-map FILE with the lines below, where * is all others."
+            if readable
+            else ""
+        ),
+        options=("--label-map", "FILE") if readable and not fits_map else (),
+        label_map="\n".join(["value,class,name", *rows, f"*,{IGNORE},"]) if readable else "",
+        examples=names(lossy or looks),
+    )
+
+
+def _stretched(main: Table) -> bool:
+    """Whether classes are drawn as gray levels: 0 and 255, or equal steps of ten and more."""
+    values = main.values
+    if len(values) < 2 or values[0] != 0 or values[-1] > IGNORE:
+        return False
+    if len(values) == 2:
+        return values[1] == IGNORE or 1 < values[1] and values[1] >= 10
+    step = values[-1] / (len(values) - 1)
+    return bool(step >= 10 and (abs(values - step * np.arange(len(values))) <= 1).all())
+
+
+def _stretched_levels(looks: Sequence[Look], whole: Table, main: Table, rest: str) -> Finding:
+    called = ["background", "object"] if len(main.values) == 2 else main.values.tolist()
+    rows = [f"{value},{k},{called[k]}" for k, value in enumerate(main.values)]
+    rows += [f"*,{IGNORE},"] if rest else []
+    mask = main.values.tolist() == [0, IGNORE]
+    return Finding(
+        kind="masks of 0 and 255" if mask else "gray levels",
+        severity="wrong",
+        found=f"The labels store the values {ranges(main.values)}.{rest}",
+        means="These are masks of one object drawn in black and white. Here 255 means ignored, so "
+        "nothing but background would be learned."
+        if mask
+        else "Classes were drawn as gray levels that can be told apart; training takes every value "
+        "for a class of its own" + (", and 255 for ignored." if main.values[-1] == IGNORE else "."),
+        mend="Give each value its class: --label-map FILE with the lines below.",
+        options=("--label-map", "FILE"),
+        label_map="\n".join(["value,class,name", *rows]),
+        examples=names(looks),
+    )

@@ -1,0 +1,234 @@
+"""What a net gets right in every image of a split, for `fcn_jax.metrics.ByImage`."""
+
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, UInt8
+
+from fcn_jax.data.named import as_plain, zip_named
+from fcn_jax.devices.compiling import jit
+from fcn_jax.devices.mesh import shard_batch
+from fcn_jax.inference.confusion import (
+    ENTRIES,
+    check_batch,
+    check_scores,
+    everywhere,
+    scores_and_labels,
+)
+from fcn_jax.inference.predictor import Preprocess
+from fcn_jax.metrics import ByImage, confusion_matrix, image_details
+from fcn_jax.metrics.boundaries import BOUNDARY_WIDTH
+from fcn_jax.metrics.by_image import detail_shapes
+from fcn_jax.nn.coarse_scores import map_over_tiles, sum_over_tiles
+
+_ENTRIES = (*ENTRIES, "index")
+
+
+def count_by_image(
+    net: nn.Module,
+    variables: Any,
+    preprocess: Preprocess,
+    batches: Iterable[Mapping[str, Any]],
+    num_classes: int | Mapping[str, int],
+    *,
+    names: Sequence[str],
+    mesh: Mesh | None = None,
+    details: bool = False,
+    boundary_width: float = BOUNDARY_WIDTH,
+    threads: int = 4,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[ByImage | dict[str, ByImage], float | None]:
+    """Counts each image of a set: its confusion matrix, and what other scores need.
+
+    While the device works on one batch, the host counts the details of the batch before.
+
+    Args:
+        net: as for `fcn_jax.inference.confusion.confusion_matrices`.
+        variables: the net's variables.
+        preprocess: as there.
+        batches: as there, and also with "index", int32 (b,): the place of each image in `names`,
+            -1 in rows without an image. `evaluation_batches` has it.
+        num_classes: k; for a net with several outputs a dictionary of them, by output.
+        names: names of all images.
+        mesh: as there.
+        details: also count what the scores beyond the four need (`image_details`).
+        boundary_width: of the boundary IU, a share of the image's diagonal.
+        threads: threads that count details.
+        progress: called after each batch with the number of batches.
+
+    Returns:
+        The counts, by output if the net has several: the same for any batch size and devices. And,
+        with details, the seconds of the device from an image to its counts: the median of three
+        runs of the last batch, whose images are the largest.
+
+    Raises:
+        ValueError: a batch or the net is not what is expected; or details are asked for in one of
+            several processes, which sees a part of the images only.
+    """
+    _check_details(details, boundary_width)
+    classes = dict(num_classes) if isinstance(num_classes, Mapping) else num_classes
+    static_classes = FrozenDict(classes) if isinstance(classes, dict) else classes  # hashable
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    variables = jax.device_put(variables, sharding)
+    tallies = {k: _Tally(names, n, details, boundary_width) for k, n in zip_named(classes)}
+    count = functools.partial(_count, net, preprocess, static_classes, mesh, details, variables)
+    placed: dict[str, Any] = {}
+
+    def counted_batches() -> Iterator[Any]:
+        nonlocal placed
+        for number, batch in enumerate(batches, start=1):
+            check_batch(batch, number, classes, _ENTRIES)
+            placed = {name: batch[name] for name in _ENTRIES}
+            placed = placed if mesh is None else shard_batch(mesh, placed)
+            yield batch, count(placed)
+        yield None
+
+    # `pairwise` asks for the next counts before it gives these: the device always has work.
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        pairs = itertools.pairwise(counted_batches())
+        for number, ((batch, found), _) in enumerate(pairs, start=1):
+            _add(tallies, batch, found, pool)
+            if progress is not None:
+                progress(number)
+    seconds = _seconds(lambda: count(placed)) / len(placed["index"]) if details and placed else None
+    return as_plain({name: tally.result() for name, tally in tallies.items()}), seconds
+
+
+def _add(
+    tallies: Mapping[str, "_Tally"],
+    batch: Mapping[str, Any],
+    found: Mapping[str, Any],
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Adds what was found in a batch."""
+    index = np.asarray(found["index"])
+    for name, counts in zip_named(found["counts"]):
+        tallies[name].add(index, np.asarray(counts))
+    if "classes" not in found:
+        return
+    for name, *arrays in zip_named(batch["label"], found["classes"], found["confidence"]):
+        rows = index.tolist(), batch["size"], *map(np.asarray, arrays)
+        list(pool.map(tallies[name].add_details, *rows))
+
+
+def _check_details(details: bool, boundary_width: float) -> None:
+    if not 0 < boundary_width <= 1:
+        raise ValueError(
+            "boundary_width is a share of the image's diagonal: expected above 0 and at most 1, "
+            f"found {boundary_width}"
+        )
+    if details and jax.process_count() > 1:
+        raise ValueError(
+            "details are counted by one process; evaluate with one, or without details"
+        )
+
+
+class _Tally:
+    """Collects the counts of one output."""
+
+    def __init__(self, names: Sequence[str], num_classes: int, details: bool, width: float):
+        self._names, self._classes, self._width = tuple(names), num_classes, width
+        self._entries = [np.zeros((0, 4), np.int64)]
+        shapes = detail_shapes(num_classes) if details else {}
+        self._details: dict[str, Any] = {k: np.zeros((len(names), *s)) for k, s in shapes.items()}
+
+    def add(self, index: np.ndarray, matrices: np.ndarray) -> None:
+        """Adds the confusion matrices (b, k, k) of a batch."""
+        row, truth, predicted = np.nonzero(matrices)
+        columns = index[row], truth, predicted, matrices[row, truth, predicted]
+        self._entries.append(np.stack(columns, axis=-1).astype(np.int64))
+
+    def add_details(
+        self, i: int, size: np.ndarray, label: np.ndarray, classes: np.ndarray, sure: np.ndarray
+    ) -> None:
+        """Adds the details of image `i`; -1 is none."""
+        if i < 0:
+            return
+        label, classes, sure = (array[: size[0], : size[1]] for array in (label, classes, sure))
+        found = image_details(label, classes, sure, self._classes, boundary_width=self._width)
+        for name, values in found.items():
+            self._details[name][i] = values
+
+    def result(self) -> ByImage:
+        """What was counted, in the order of the names."""
+        entries = np.concatenate(self._entries)
+        return ByImage(
+            names=self._names,
+            num_classes=self._classes,
+            entries=entries[np.lexsort(entries.T[2::-1])],
+            details=self._details,
+            boundary_width=self._width,
+        )
+
+
+@jit(static_argnames=("net", "preprocess", "num_classes", "mesh", "details"))
+def _count(
+    net: nn.Module,
+    preprocess: Preprocess,
+    num_classes: int | FrozenDict,
+    mesh: Mesh | None,
+    details: bool,
+    variables: Any,
+    batch: dict[str, Any],
+) -> dict[str, Any]:
+    """What is known of a batch: int32 confusion matrices (b, k, k); with details also the maps.
+
+    Those are the predicted classes, uint8 (b, h, w), and their probabilities, float32 (b, h, w).
+    """
+    scores, labels = scores_and_labels(net, preprocess, mesh, variables, batch)
+    classes = dict(num_classes) if isinstance(num_classes, FrozenDict) else num_classes
+    jax.tree.map(check_scores, classes, labels, scores)
+    found: dict[str, Any] = {"index": batch["index"]}
+    if details:
+        both = {k: map_over_tiles(_best, s) for k, s in zip_named(scores)}
+        found["classes"], found["confidence"] = (
+            as_plain({k: maps[i] for k, maps in both.items()}) for i in range(2)
+        )
+        found["counts"] = jax.tree.map(_counts, classes, labels, found["classes"])
+    else:
+        found["counts"] = jax.tree.map(_counts_of_scores, classes, labels, scores)
+    return everywhere(mesh, found)
+
+
+def _best(scores: Array) -> tuple[UInt8[Array, "b h w"], Array]:
+    """The class of the highest score, the first of equals, and its probability."""
+    best = jnp.argmax(scores, axis=-1).astype(jnp.uint8)  # a label has at most 255 classes
+    highest = jnp.max(scores, axis=-1, keepdims=True)
+    return best, 1 / jnp.sum(jnp.exp(scores - highest), axis=-1)
+
+
+def _counts(num_classes: int, labels: Array, predictions: Array) -> Array:
+    """A confusion matrix for each image."""
+    return jax.vmap(lambda label, found: confusion_matrix(label, found, num_classes))(
+        labels, predictions
+    )
+
+
+def _counts_of_scores(num_classes: int, labels: Array, scores: Any) -> Array:
+    """A confusion matrix for each image, from scores."""
+
+    def of_rows(scores: Array, labels: Array) -> Array:
+        return _counts(num_classes, labels, jnp.argmax(scores, axis=-1))
+
+    return sum_over_tiles(of_rows, scores, labels)
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    """The median time of three runs."""
+    taken = []
+    for _ in range(3):
+        before = time.perf_counter()
+        jax.block_until_ready(run())
+        taken.append(time.perf_counter() - before)
+    return statistics.median(taken)

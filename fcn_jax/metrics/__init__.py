@@ -1,0 +1,20 @@
+"""What is measured: the four scores of the papers, scores beyond them, and how sure they are.
+
+Start at `scores` (the four, from one confusion matrix) and `by_image` (all scores from what was
+counted in every image, with intervals). docs/scores.md says what each score means.
+"""
+
+from fcn_jax.metrics.by_image import MORE, ByImage, image_details
+from fcn_jax.metrics.classes import FOUR, Absent
+from fcn_jax.metrics.scores import Scores, confusion_matrix, score
+
+__all__ = [
+    "FOUR",
+    "MORE",
+    "Absent",
+    "ByImage",
+    "Scores",
+    "confusion_matrix",
+    "image_details",
+    "score",
+]
