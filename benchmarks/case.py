@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-TRUNKS = ("vgg16", "squeezenet", "alexnet", "googlenet")
+TRUNKS = ("vgg16", "squeezenet", "alexnet", "googlenet", "efficientnet_lite0")
 CLASSES = 21
 MOMENTUM = 0.99  # Source: TPAMI 2017, section 4.2, heavy learning
 MEAN = np.array([104.00699, 116.66877, 122.67892], np.float32)
@@ -21,8 +21,8 @@ class Case:
     """What one contestant computes, and where.
 
     Attributes:
-        trunk: `vgg16` (FCN-8s), `alexnet`, `googlenet` (FCN-32s) or `squeezenet` (one stream of
-            stride 16).
+        trunk: `vgg16` (FCN-8s), `alexnet`, `googlenet` (FCN-32s), `squeezenet` (one stream of
+            stride 16) or `efficientnet_lite0` (skips of stride 16, 8 and 4).
         size: rows and columns of every image.
         batch: images.
         train: whether to run a train step instead of the forward pass.
@@ -47,6 +47,8 @@ class Case:
     def learning_rate(self) -> float:
         """Small enough for the loss of every net to fall, large enough to see the fall."""
         rows, columns = self.size
+        if self.trunk == "efficientnet_lite0":  # normalised: the scores are smaller
+            return 1e-2 / (self.batch * rows * columns)
         return 1e-7 / (self.width * self.batch * rows * columns)
 
     def to_json(self) -> str:

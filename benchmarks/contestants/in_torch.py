@@ -8,7 +8,10 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # noqa: N812  # pyright: ignore[reportMissingImports]
 
 from benchmarks.case import MOMENTUM, Case, Program, read
-from benchmarks.contestants.torch_nets import NETS
+from benchmarks.contestants import torch_lite
+from benchmarks.contestants.torch_nets import NETS as CAFFE_NETS
+
+NETS = {**CAFFE_NETS, "efficientnet_lite0": torch_lite.FCN}
 
 
 def program(case: Case, folder: Path) -> Program:

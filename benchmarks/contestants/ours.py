@@ -9,7 +9,7 @@ import numpy as np
 
 import fcn_jax as fcn
 from benchmarks.case import MOMENTUM, Case, Program, read
-from benchmarks.prepare import make_net
+from benchmarks.prepare import make_net, torch_name
 from fcn_jax.inference.prepack import prepack
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.optim import CaffeSGD
@@ -17,14 +17,19 @@ from fcn_jax.preprocessing import CAFFE
 from fcn_jax.training.state import create_state, zero_variables
 from fcn_jax.training.step import make_train_step
 from fcn_jax.weights.foreign.pytorch_fcn import read_pytorch_fcn
+from fcn_jax.weights.foreign.torchvision_trunks import take_variables
 from fcn_jax.weights.surgery import load_blobs
+from fcn_jax.weights.weights_file import read_safetensors
 
 
 def program(case: Case, folder: Path) -> Program:
     """A case in fcn_jax."""
     net = make_net(case)
-    blobs = read_pytorch_fcn(folder / "weights.safetensors", net).blobs
-    variables = load_blobs(zero_variables(net), blobs)
+    variables, path = zero_variables(net), folder / "weights.safetensors"
+    if "batch_stats" in variables:
+        variables = take_variables(variables, torch_name, read_safetensors(path)[0], path)
+    else:
+        variables = load_blobs(variables, read_pytorch_fcn(path, net).blobs)
     gpu = case.device == "gpu"
     run = step(net, variables, case, folder) if case.train else forward(net, variables, folder)
     return Program(

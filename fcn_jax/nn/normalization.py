@@ -9,6 +9,7 @@ from jax import lax
 
 from fcn_jax.nn.background import pointwise, whole
 from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap
+from fcn_jax.nn.ops.normalizing import normalize_batch
 
 
 class BatchNorm(nn.Module):
@@ -53,29 +54,16 @@ class _BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,), jnp.float32)
-        mean, var = running_mean.value, running_var.value
         wide = values.astype(jnp.float32)
-        if train:
-            mean, var, count = _moments(wide, mask)
-            if not self.is_initializing():
-                more = count / jnp.maximum(count - 1, 1) if self.unbiased else 1.0
-                for kept, new in ((running_mean, mean), (running_var, var * more)):
-                    kept.value = self.momentum * kept.value + (1 - self.momentum) * new
-        factor = lax.rsqrt(var + self.epsilon) * scale
-        return ((wide - mean) * factor + bias).astype(values.dtype)
-
-
-def _moments(values: Any, mask: Any) -> tuple[Any, Any, Any]:
-    """Mean and variance of each channel over the mask, and its number of cells."""
-    axes = (0, 1, 2)
-    if mask is None:
-        count = jnp.float32(values[..., 0].size)
-        mean = jnp.sum(values, axes) / count
-        return mean, jnp.sum(jnp.square(values - mean), axes) / count, count
-    count = jnp.maximum(jnp.sum(mask), 1).astype(jnp.float32)
-    mean = jnp.sum(jnp.where(mask, values, 0), axes) / count
-    squares = jnp.where(mask, jnp.square(values - mean), 0)
-    return mean, jnp.sum(squares, axes) / count, count
+        if not train:
+            factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+            return ((wide - running_mean.value) * factor + bias).astype(values.dtype)
+        out, (mean, var, count) = normalize_batch(wide, mask, scale, bias, self.epsilon)
+        if not self.is_initializing():
+            more = count / jnp.maximum(count - 1, 1) if self.unbiased else 1.0
+            for kept, new in ((running_mean, mean), (running_var, var * more)):
+                kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+        return out.astype(values.dtype)
 
 
 class LayerNorm(nn.Module):
