@@ -76,13 +76,13 @@ def test_published_figures(name):
     ],
 )
 def test_there_is_a_map_at_every_stride(trunk, strides, offsets):
-    maps = maps_of(trunk, 70, 97)
+    maps = maps_of(trunk, 68, 97)  # conv1 of 34 rows: floor and ceil mode differ
     found = {m.grid.stride: m.grid.offset for m in maps.values()}
     assert (list(found), list(found.values())) == (strides, offsets)
     assert all(name == m.name for name, m in maps.items())
     for m in maps.values():
         round_to = np.floor if trunk is CONVNEXT else np.ceil
-        assert m.shape == tuple(round_to(np.array([70, 97]) / float(m.grid.stride)))
+        assert m.shape == tuple(round_to(np.array([68, 97]) / float(m.grid.stride)))
 
 
 @pytest.mark.parametrize(("output_stride", "first"), [(16, False), (4, False), (8, True)])

@@ -147,4 +147,13 @@ def shard_over_data(mesh: Mesh, tree: Any) -> Any:
 
 
 def _copied(tree: Any, sharding: Callable[[Any], NamedSharding]) -> Any:
-    return jax.tree.map(lambda x: jnp.copy(jax.device_put(x, sharding(x))), tree)
+    return copied(jax.device_put(tree, jax.tree.map(sharding, tree)))
+
+
+@jax.jit
+def copied(tree: Any) -> Any:
+    """A copy of all arrays of a tree, placed as they are.
+
+    One program for all: a program for each shape takes VGG16's state 1.3 s longer to start.
+    """
+    return jax.tree.map(jnp.copy, tree)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fcn_jax.data.batching import Batches
@@ -16,6 +15,7 @@ from fcn_jax.data.location import check_same_data
 from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.devices.environment import environment
 from fcn_jax.devices.mesh import (
+    copied,
     make_mesh,
     own_part,
     parse_axes,
@@ -279,7 +279,7 @@ def _state(
         say(f"{folder.path}: all {done} steps are done already")
     else:
         say(f"{folder.path}: resuming after step {done} of {recipe.steps}")
-    return jax.tree.map(jnp.copy, restored)
+    return copied(restored)
 
 
 def _without_size(batch: dict[str, Any]) -> dict[str, Any]:
