@@ -47,8 +47,8 @@ class Case:
     def learning_rate(self) -> float:
         """Small enough for the loss of every net to fall, large enough to see the fall."""
         rows, columns = self.size
-        if self.trunk == "efficientnet_lite0":  # normalised: the scores are smaller
-            return 1e-1 / (self.batch * rows * columns)
+        if self.trunk == "efficientnet_lite0":  # its features are normalised
+            return 2e-3 / (self.batch * rows * columns)
         return 1e-7 / (self.width * self.batch * rows * columns)
 
     def to_json(self) -> str:

@@ -40,21 +40,21 @@ def make_net(case: Case) -> fcn.FCN:
 
 
 def random_variables(net: fcn.FCN) -> dict[str, Any]:
-    """He's normal distribution; score layers are 100 times smaller, for scores of about 1.
+    """He's normal distribution, and batch norms with scales and variances around 1.
 
-    Batch norms have scales and variances around 1.
+    Without batch norms, score layers are 100 times smaller, for scores of about 1.
     """
-    rng = np.random.default_rng(0)
+    rng, zeros = np.random.default_rng(0), zero_variables(net)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
         fan_in = max(np.prod(leaf.shape[:-1]), 1)
         spread = (2 / fan_in) ** 0.5 if len(leaf.shape) > 1 else 0.1
-        if "score" in jax.tree_util.keystr(path):
+        if "score" in jax.tree_util.keystr(path) and "batch_stats" not in zeros:
             spread /= 100
         value = rng.standard_normal(leaf.shape, np.float32) * np.float32(spread)
         return np.exp(value) if path[-1].key in ("scale", "var") else value
 
-    return jax.tree_util.tree_map_with_path(draw, zero_variables(net))
+    return jax.tree_util.tree_map_with_path(draw, zeros)
 
 
 def prepare(case: Case, folder: Path) -> None:

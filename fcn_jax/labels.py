@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from typing import Literal
 
 IGNORE = 255
@@ -10,6 +11,19 @@ IGNORE = 255
 
 Source: the VOC annotation, and `ignore_label: 255` in every `net.py` of the reference.
 """
+
+
+class LabelKind(enum.Enum):
+    """What a label is; a data set says it (`label_kinds`), and a class of every pixel is usual.
+
+    Depth of 0 is missing too. So is the class 255 of an image, if there are at most 255 classes.
+    """
+
+    CLASSES = "a class of every pixel: uint8 (rows, columns), 255 where ignored"
+    NUMBERS = "a number at every pixel, such as metres: float32 (rows, columns), NaN where missing"
+    CLASS = "a class of the whole image: an integer, -1 where missing"
+    ATTRIBUTES = "yes (1) or no (0) of several attributes of the image: float32 (k,), NaN missing"
+
 
 Layout = Literal[
     "auto", "folders", "camvid", "cityscapes", "ade20k", "coco", "coco-panoptic", "labelme"

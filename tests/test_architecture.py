@@ -17,6 +17,7 @@ FLOORS = {
         "damage": set(),
         "labels": set(),
         "moved": set(),
+        "pages": set(),
         "devices": set(),
         "nn": {"labels"},
         "data": {"atomic", "damage", "labels"},
@@ -27,9 +28,9 @@ FLOORS = {
     2: {
         "losses": {"nn", "labels"},
         "nets": {"nn"},
-        "report": {"metrics", "atomic", "labels"},
+        "report": {"metrics", "pages", "atomic", "labels"},
         "prepare": {"data", "atomic", "damage", "labels"},
-        "check": {"data", "atomic", "damage", "labels"},
+        "check": {"data", "pages", "atomic", "damage", "labels"},
     },
     3: {
         "weights": {"nets", "nn", "preprocessing", "atomic", "damage"},

@@ -44,6 +44,7 @@ CASES = [
     (np.full((6, 5), 255, np.uint8), np.full((6, 5), 1, np.uint8)),  # void only
     (np.array([[3]], np.uint8), np.array([[3]], np.uint8)),  # one pixel
     (np.array([[1, 255, 2]], np.uint8), np.array([[1, 1, 1]], np.uint8)),
+    (np.eye(9, dtype=np.uint8), np.eye(9, dtype=np.uint8)),  # an object that corners connect
 ]
 cases = pytest.mark.parametrize("label, prediction", CASES)
 
@@ -188,9 +189,6 @@ def test_the_sizes_are_those_of_coco_and_corners_connect():
     assert sizes[:, 3].tolist() == [2, 0, 0] and sizes[2, 0] == 130**2 - 1023 - 1024 - 2
     label[:31, 33] = 1
     assert size_counts(label, label, K)[:, 1, 1].tolist() == [0, 1054, 0]
-    two = np.zeros((9, 9), np.uint8)
-    two[0, 0] = two[1, 1] = 1
-    assert len(objects_of(two == 1)) == 1
 
 
 def test_the_reliability_table_and_the_calibration_error():
@@ -211,10 +209,13 @@ def test_the_reliability_table_and_the_calibration_error():
     found = reliability_counts(label, prediction, confidence)
     np.testing.assert_allclose(found, table, rtol=1e-12)
     assert calibration_error(found) == pytest.approx(error)
+    edges = np.array([[0.2, 0.4, 0.6, 1.0]])  # the upper end of a bin belongs to it
+    row = np.zeros((1, 4), np.uint8)
+    assert np.flatnonzero(reliability_counts(row, row, edges)[:, 0]).tolist() == [2, 5, 8, 14]
     assert np.isnan(calibration_error(np.zeros((15, 3))))
 
 
-def by_image(maps, absent_class=None):
+def by_image(maps):
     """Counts of several images, with details; confusion matrices by loops."""
     entries, details = [], []
     for i, (label, prediction) in enumerate(maps):

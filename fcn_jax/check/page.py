@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,10 @@ from fcn_jax.check.look import Look
 from fcn_jax.check.pictures import Picture, picture
 from fcn_jax.check.summary import Summary
 from fcn_jax.check.text import verdict
+from fcn_jax.pages.render import render
 
 _EACH, _IN_ALL = 3, 40  # examples of a finding, and pictures of the page
 _SAMPLES = 6
-_OPTION = re.compile(r"(--[a-z][a-z-]+(?: (?:FILE|FOLDER|\d+|&#39;.*?&#39;))*|exiftool \S+ \S+)")
 
 
 class Shown(NamedTuple):
@@ -40,17 +39,9 @@ def write_page(path: Path, title: str, report: Report, short: Summary) -> Path:
     Returns:
       The file's path.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("fcn_jax.check", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["code"] = _code
-    text = environment.get_template("page.html").render(
+    text = render(
+        "fcn_jax.check",
+        "page.html",
         title=title,
         verdict=verdict(report),
         wrong=report.wrong,
@@ -60,13 +51,6 @@ def write_page(path: Path, title: str, report: Report, short: Summary) -> Path:
         samples=[picture(look, report.class_names) for look in _samples(report.looks)],
     )
     return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _code(text: str) -> str:
-    """A sentence as HTML, with options and commands as code."""
-    from markupsafe import Markup, escape
-
-    return Markup(_OPTION.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _shown(report: Report) -> list[Shown]:

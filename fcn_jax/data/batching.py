@@ -9,7 +9,8 @@ is a dict of arrays on one canvas of H x W pixels:
 - `index`: int32 (b,), in evaluation only: the example's number, -1 in rows without an example.
 
 Where a source has several inputs or labels, `image` or `label` is a dict of such arrays by name;
-depth is uint16 (b, H, W, 1).
+depth is uint16 (b, H, W, 1). Labels of other kinds (`fcn_jax.labels.LabelKind`) are float32
+(b, H, W), NaN outside; int32 (b,), a class of each image, -1 where missing; or float32 (b, k).
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from jaxtyping import Int32
 
 from fcn_jax.arithmetic import ceil_div
 from fcn_jax.data.canvases import Canvases, canvas_for
+from fcn_jax.data.kinds import as_labels, missing
 from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.readers import DataError
 from fcn_jax.data.source import Example, Source
 from fcn_jax.data.transforms import Augment, Plan
-from fcn_jax.labels import IGNORE
 
 Batch = dict[str, Any]  # of arrays, and of dicts of arrays by name
 
@@ -191,7 +192,7 @@ def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
 
     Returns:
       `image` uint8 (b, H, W, 3), 0 outside each image; `label` uint8 (b, H, W), 255 = ignored and
-      outside; `size` int32 (b, 2), each image's own rows and columns. Of several inputs or labels,
+      outside, or another kind (see the top of this file); `size` int32 (b, 2), each image's own rows and columns. Of several inputs or labels,
       dicts of such arrays by name, each with its own channels and dtype.
 
     Raises:
@@ -199,7 +200,7 @@ def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
     """
     sizes: Int32[np.ndarray, "b 2"] = np.zeros((len(examples), 2), np.int32)
     for row, example in enumerate(examples):
-        h, w = primary(example.label).shape
+        h, w = primary(example.image).shape[:2]
         sizes[row] = h, w
         if h > canvas[0] or w > canvas[1]:
             raise DataError(
@@ -207,21 +208,29 @@ def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
                 "Choose canvases from this data set's sizes: choose_canvases."
             )
 
-    def stack_by_name(values: list[Any], fill: int) -> Any:
+    def stack_by_name(values: list[Any], fill: int | None = None) -> Any:
         named = {name: _stack(arrays, sizes, canvas, fill) for name, *arrays in zip_named(*values)}
         return as_plain(named)
 
     return {
         "image": stack_by_name([example.image for example in examples], fill=0),
-        "label": stack_by_name([example.label for example in examples], fill=IGNORE),
+        "label": stack_by_name([as_labels(example.label) for example in examples]),
         "size": sizes,
     }
 
 
 def _stack(
-    arrays: list[np.ndarray], sizes: Int32[np.ndarray, "b 2"], canvas: tuple[int, int], fill: int
+    arrays: list[np.ndarray],
+    sizes: Int32[np.ndarray, "b 2"],
+    canvas: tuple[int, int],
+    fill: int | None,
 ) -> np.ndarray:
-    out = np.full((len(arrays), *canvas, *arrays[0].shape[2:]), fill, arrays[0].dtype)
+    """The arrays on equal canvases, `fill` outside; None is what is missing in such a label."""
+    first = arrays[0]
+    if first.ndim < 2:
+        return np.stack(arrays)
+    outside = missing(first) if fill is None else fill
+    out = np.full((len(arrays), *canvas, *first.shape[2:]), outside, first.dtype)
     for row, (array, (h, w)) in enumerate(zip(arrays, sizes, strict=True)):
         out[row, :h, :w] = array
     return out
@@ -229,11 +238,14 @@ def _stack(
 
 def _empty_like(example: Example) -> Example:
     """One pixel without a label, in arrays like those of `example`."""
-    image = {
-        name: np.zeros((1, 1, *array.shape[2:]), array.dtype)
-        for name, array in zip_named(example.image)
-    }
-    label = {name: np.full((1, 1), IGNORE, array.dtype) for name, array in zip_named(example.label)}
+
+    def one_pixel(array: np.ndarray, value: float) -> np.ndarray:
+        shape = (1, 1, *array.shape[2:]) if array.ndim > 1 else array.shape
+        return np.full(shape, value, array.dtype)
+
+    image = {name: one_pixel(array, 0) for name, array in zip_named(example.image)}
+    labels = zip_named(as_labels(example.label))
+    label = {name: one_pixel(array, missing(array)) for name, array in labels}
     return Example(as_plain(image), as_plain(label), "(empty)")
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Int32, Int64
 
 from fcn_jax.data.errors import DataError, few
 from fcn_jax.data.folders import Folders
+from fcn_jax.data.kinds import as_labels, count_label, label_kinds
 from fcn_jax.data.named import as_plain, zip_named
 from fcn_jax.data.source import FileSource, Source, check_same_size
-from fcn_jax.labels import IGNORE
+from fcn_jax.labels import LabelKind
 
-_Counts = Int64[np.ndarray, "256"]  # pixels of each label value
+_Counts = Int64[np.ndarray, " _"]  # pixels of each class, and last the ignored; see `count_label`
 
 
 class Checked(NamedTuple):
@@ -28,10 +29,10 @@ class Checked(NamedTuple):
 
     Attributes:
       pixels: int64, pixels of each class over the whole set; the last entry counts the ignored. If
-        there are several labels, a dict by name.
+        there are several labels, a dict by name. Of other kinds of labels: see `count_label`.
       sizes: int32, rows and columns of each example.
-      unlabelled: Names of the examples whose label (all of their labels) is 255 (ignored)
-        everywhere: nothing is learned from them, which is worth a warning.
+      unlabelled: Names of the examples whose label (all of their labels) is ignored (255) or
+        missing everywhere: nothing is learned from them, which is worth a warning.
       absent: A tuple of the classes that no pixel of this set has; of several labels, a dict.
       contents: Of each example, by name: size and checksum (see `_last_bytes`) of its image's file,
         and a hash of its label. Empty for a source that reads no files.
@@ -75,7 +76,7 @@ def check_labels(
     n = len(source)
     if n == 0:
         raise DataError(f"{source!r}: there are no examples.")
-    totals = {name: np.zeros(256, np.int64) for name, _ in zip_named(source.num_classes)}
+    totals = {name: np.zeros(k + 1, np.int64) for name, k in zip_named(source.num_classes)}
     sizes = np.zeros((n, 2), np.int32)
     unlabelled, several_frames, contents = [], [], {}
     pool = ThreadPoolExecutor(max(1, threads))
@@ -87,7 +88,7 @@ def check_labels(
             contents[example] = content
             for name, count in counts.items():
                 totals[name] += count
-            if not any(count[:IGNORE].any() for count in counts.values()):
+            if not any(count[:-1].any() for count in counts.values()):
                 unlabelled.append(example)
             if progress is not None and ((i + 1) % 50 == 0 or i + 1 == n):
                 progress(i + 1, n)
@@ -96,10 +97,10 @@ def check_labels(
 
     folder = getattr(source, "folder", type(source).__name__)
     pixels, absent = {}, {}
-    for name, total, k, names in zip_named(totals, source.num_classes, source.class_names):
-        _check_labelled(f"{folder}{_of(name)}", total, k, learned)
-        pixels[name] = np.append(total[:k], total[IGNORE])
-        absent[name] = tuple(compress(names, total == 0))
+    for name, total, kind, names in zip_named(totals, label_kinds(source), source.class_names):
+        _check_labelled(f"{folder}{_of(name)}", total, kind, learned)
+        pixels[name] = total
+        absent[name] = tuple(compress(names, total == 0)) if kind is not LabelKind.NUMBERS else ()
     if source.at(".") is source:  # it reads no files
         contents = {}
     return Checked(
@@ -149,16 +150,20 @@ def check_apart(train_set: Source, validation_set: Source) -> None:
             )
 
 
-def _check_labelled(where: str, counts: _Counts, k: int, learned: bool) -> None:
-    if counts[:IGNORE].sum() == 0:
+def _check_labelled(where: str, counts: _Counts, kind: LabelKind, learned: bool) -> None:
+    # An attribute that no image has is known all the same.
+    if counts[:-1].sum() == 0 and (kind is not LabelKind.ATTRIBUTES or counts[-1]):
         purpose = "learn" if learned else "score"
-        raise DataError(f"{where}: every label is 255 (ignored) everywhere; nothing to {purpose}.")
-    if learned and k > 1 and counts[1:IGNORE].sum() == 0 and counts[IGNORE] > 0:
+        what = "255 (ignored)" if kind is LabelKind.CLASSES else "missing"
+        raise DataError(f"{where}: every label is {what} everywhere; nothing to {purpose}.")
+    if kind is not LabelKind.CLASSES:
+        return
+    if learned and len(counts) > 2 and counts[1:-1].sum() == 0 and counts[-1] > 0:
         raise DataError(
-            f"{where}: of {k} classes only class 0 occurs, beside 255. Are these masks drawn "
-            "with 0 and 255? Here 255 means ignored: save the object's pixels as 1, or give them "
-            "their class with --label-map FILE, a CSV of value,class,name: 0,0,background and "
-            "255,1,object."
+            f"{where}: of {len(counts) - 1} classes only class 0 occurs, beside 255. Are these "
+            "masks drawn with 0 and 255? Here 255 means ignored: save the object's pixels as 1, or "
+            "give them their class with --label-map FILE, a CSV of value,class,name: "
+            "0,0,background and 255,1,object."
         )
 
 
@@ -166,7 +171,7 @@ def _look(
     source: Source, i: int, decode_images: bool
 ) -> tuple[str, tuple[int, int], bool, dict[str, _Counts], list[str]]:
     """Name and size of example `i`, whether it has several frames, counts by label, content."""
-    several = False
+    several, kinds = False, label_kinds(source)
     if isinstance(source, FileSource):
         example = source.ids[i]
         files = zip_named(source.image_path(example))
@@ -175,21 +180,23 @@ def _look(
         size, several = headers[0].size, any(header.several for header in headers)
         content = " ".join(_last_bytes(path) for _, path in files)
         decode = decode_images or any(header.alpha for header in headers)  # alpha hides labels
-        label = source[i].label if decode else source.label(i)
-        labels = zip_named(label, source.label_path(example), source.num_classes)
+        label = as_labels(source[i].label if decode else source.label(i))
+        labels = zip_named(label, source.label_path(example), source.num_classes, kinds)
     else:
         image, label, example = source[i]
         size, where = source.size(i), f"{example} ({source!r})"
         images = [(name, where, array.shape[:2]) for name, array in zip_named(image)]
         content = str(size)
+        label = as_labels(label)
         wheres = {name: where for name, _ in zip_named(label)}
-        labels = zip_named(label, wheres, source.num_classes)
+        labels = zip_named(label, wheres, source.num_classes, kinds)
     for name, where, found in images:
         check_same_size(size, found, where, name or "image")
     counts, digest = {}, hashlib.sha256()
-    for name, label, where, k in labels:
-        check_same_size(size, label.shape, where, name)
-        counts[name] = _count(label, k, f"{where}{_of(name)}")
+    for name, label, where, k, kind in labels:
+        if label.ndim > 1:
+            check_same_size(size, label.shape[:2], where, name)
+        counts[name] = count_label(label, kind, k, f"{where}{_of(name)}")
         digest.update(label.tobytes())
     return example, size, several, counts, [content, digest.hexdigest()[:16]]
 
@@ -206,35 +213,5 @@ def _last_bytes(path: Path | str, most: int = 4096) -> str:
         return f"{length}-{zlib.crc32(file.read()):08x}"
 
 
-def _count(label: UInt8[np.ndarray, "h w"], k: int, where: str) -> _Counts:
-    counts = np.bincount(label.ravel(), minlength=256)
-    values = np.flatnonzero(counts)
-    if wrong := [int(v) for v in values if k <= v < IGNORE]:
-        raise DataError(_wrong_values(wrong, values, k, where))
-    return counts
-
-
 def _of(name: str) -> str:
     return f" ({name})" if name else ""
-
-
-def _wrong_values(wrong: list[int], values: np.ndarray, k: int, where: str) -> str:
-    message = (
-        f"{where}: expected labels 0 to {k - 1}, or 255 = ignored; found {few(wrong)} "
-        f"(all values there: {few(values)}). "
-    )
-    if wrong == [k]:
-        return message + (
-            "Do the labels count from 1? Then subtract 1 and make 0 = void into 255: "
-            f"--reduce-zero-label. Is {k} void? Then --ignore {k}. Or is there one class more (the "
-            f"background counts)? Then num_classes is {k + 1}."
-        )
-    if len(values) > 2 * k + 2 or len(values) == 2:
-        return message + (
-            "These look like gray levels rather than class indices: save class k as the value k, "
-            "or give each value its class: --label-map FILE."
-        )
-    return message + (
-        "Give every value its class (--label-map FILE), or make it 255 to ignore it (--ignore "
-        f"{' '.join(map(str, wrong[:10]))}); or correct num_classes."
-    )

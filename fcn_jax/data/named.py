@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from fcn_jax.data.readers import DataError
 
 Images = np.ndarray | dict[str, np.ndarray]
 """Rows, columns, channels: uint8 RGB in 0..255, or what the data set says of each name."""
-Labels = UInt8[np.ndarray, "_ _"] | dict[str, UInt8[np.ndarray, "_ _"]]
-"""uint8 rows, columns: the class index, 255 = ignored."""
+Labels = np.ndarray | dict[str, Any]
+"""uint8 rows, columns: the class index, 255 = ignored; or another `fcn_jax.labels.LabelKind`."""
 
 
 def zip_named(*values: Any) -> list[tuple[Any, ...]]:

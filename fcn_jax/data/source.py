@@ -19,12 +19,13 @@ import numpy as np
 
 from fcn_jax.data.errors import DataError
 from fcn_jax.data.images import AS_STORED
+from fcn_jax.data.kinds import as_labels, missing
 from fcn_jax.data.label_files import read_label, read_stored
 from fcn_jax.data.label_values import AS_STORED as STORED_CLASSES
 from fcn_jax.data.label_values import LabelValues
 from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
 from fcn_jax.data.readers import image_size, read_header, read_image
-from fcn_jax.labels import IGNORE
+from fcn_jax.labels import LabelKind
 
 _S = TypeVar("_S", bound="FileSource")
 
@@ -37,7 +38,7 @@ class Example(NamedTuple):
         `color` as above; `depth`, uint16 rows, columns, 1, millimetres, 0 = missing; `hha`, uint8
         rows, columns, and disparity, height and angle.
       label: uint8 rows, columns; the class index, 255 = ignored. If a source has several labels, a
-        dict of such arrays by name.
+        dict of such arrays by name. Labels that are no classes of pixels: see `LabelKind`.
       name: The image's id, unique in its source.
     """
 
@@ -87,6 +88,7 @@ class FileSource(abc.ABC):
       inputs: Names of the inputs; if several, an image is a dict by these names.
       image_options: What the image files do not say of their pixels.
       label_values: The class of each value that a label stores.
+      label_kinds: What the labels are (`fcn_jax.labels.LabelKind`); a dict by name if several.
       num_classes, class_names: As for `Source`.
       root: The data folder.
     """
@@ -94,6 +96,7 @@ class FileSource(abc.ABC):
     inputs: tuple[str, ...] = ("color",)
     image_options = AS_STORED
     label_values: LabelValues = STORED_CLASSES
+    label_kinds: Any = LabelKind.CLASSES
     num_classes: Any
     class_names: Any
     root: Path | str | None
@@ -174,24 +177,33 @@ class FileSource(abc.ABC):
 
     def __getitem__(self, i: int) -> Example:
         name = self.ids[i]
-        image, label = self.read_input(name), self.read_label(name)
+        image, label = self.read_input(name), as_labels(self.read_label(name))
         size = primary(image).shape[:2]
         for arrays, paths in ((image, self.image_path(name)), (label, self.label_path(name))):
             for what, array, path in zip_named(arrays, paths):
-                check_same_size(size, array.shape[:2], path, what)
+                if array.ndim > 1:
+                    check_same_size(size, array.shape[:2], path, what)
         return Example(*ignore_transparent(image, label), name)
 
 
 def ignore_transparent(images: Images, labels: Labels) -> tuple[Images, Labels]:
-    """Images without their alpha channel, and labels that are 255 (ignored) where alpha is 0."""
+    """Images without their alpha channel; labels of pixels are ignored (missing) where it is 0."""
     rgb, seen = {}, dict(zip_named(labels))
     for name, image in zip_named(images):
         rgb[name] = image
         if image.shape[-1] == 4:
             rgb[name] = np.ascontiguousarray(image[..., :3])
             clear = image[..., 3] == 0
-            seen = {what: np.where(clear, np.uint8(IGNORE), label) for what, label in seen.items()}
+            seen = {what: _without(label, clear) for what, label in seen.items()}
     return as_plain(rgb), as_plain(seen)
+
+
+def _without(label: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    if label.ndim < 2:
+        return label
+    label = label.copy()
+    label[clear] = missing(label)
+    return label
 
 
 def check_same_size(

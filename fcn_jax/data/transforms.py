@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageEnhance
 
+from fcn_jax.data.kinds import as_labels, missing
 from fcn_jax.data.named import Images, Labels, as_plain, primary, zip_named
 from fcn_jax.data.readers import DataError
-from fcn_jax.labels import IGNORE
 
 _UNCHANGED = (1.0, 1.0, 1.0)  # brightness, contrast, saturation
 _Resize = Callable[[np.ndarray, tuple[int, int], range, range], np.ndarray]
@@ -113,17 +113,21 @@ class Augment:
           image: uint8 RGB, 0 to 255; resized bilinearly, smoothed where it shrinks, like any input
             of three uint8 channels. Other inputs are resized to the nearest pixel: the holes of
             depth must not be mixed with what surrounds them.
-          label: Class indices, 255 = ignored; resized to the nearest pixel.
+          label: Class indices, 255 = ignored; resized to the nearest pixel. So are numbers of
+            pixels, such as depth, whose values stay as they are: an image that is enlarged by s
+            keeps its metres (Eigen et al. 2014, section 3.4, divide them by s). A label of the
+            whole image stays as it is.
 
         Returns:
-          Image and label of `plan.size`. Outside the image they are `fill` and 255.
+          Image and label of `plan.size`. Outside the image they are `fill`, and 255 or NaN.
 
         Raises:
           DataError: The plan was made for another size.
         """
         images = {name: self._move_input(plan, name, array) for name, array in zip_named(image)}
         labels = {
-            name: _move(plan, array, _take_nearest, IGNORE) for name, array in zip_named(label)
+            name: _move(plan, array, _take_nearest, missing(array)) if array.ndim > 1 else array
+            for name, array in zip_named(as_labels(label))
         }
         return as_plain(images), as_plain(labels)
 
@@ -137,7 +141,7 @@ class Augment:
         self, image: Images, label: Labels, rng: np.random.Generator
     ) -> tuple[Images, Labels]:
         """Draws a plan and applies it."""
-        h, w = primary(label).shape
+        h, w = primary(image).shape[:2]
         return self.apply(self.plan((h, w), rng), image, label)
 
     def _window(self, scaled: tuple[int, int]) -> tuple[int, int]:
@@ -155,7 +159,7 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def _move(
-    plan: Plan, array: np.ndarray, resize: _Resize, fill: int | tuple[int, ...]
+    plan: Plan, array: np.ndarray, resize: _Resize, fill: float | tuple[int, ...]
 ) -> np.ndarray:
     """The window of the resized array, mirrored where the plan says so; `fill` outside."""
     if array.shape[:2] != plan.source:

@@ -115,10 +115,18 @@ def spreads_rows(mesh: Mesh | None) -> bool:
 
 
 def spread_rows(mesh: Mesh | None, tree: Any) -> Any:
-    """Arrays `(b, h, ...)` with images over `data` and rows over `space`; for use inside `jit`."""
+    """Arrays `(b, h, w, ...)` with images over `data` and rows over `space`; for use inside `jit`.
+
+    Arrays of fewer axes, such as a label of the whole image, have no rows and stay as they are.
+    """
     if mesh is None or not spreads_rows(mesh):
         return tree
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*AXES)))
+    rows = NamedSharding(mesh, PartitionSpec(*AXES))
+
+    def spread(x: Any) -> Any:
+        return jax.lax.with_sharding_constraint(x, rows) if x.ndim > 2 else x
+
+    return jax.tree.map(spread, tree)
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:

@@ -75,8 +75,9 @@ class MobileNetV3(nn.Module):
 
     def __post_init__(self):
         if self.output_stride not in (32, 16):
-            found = self.output_stride
-            raise ValueError(f"MobileNetV3: output_stride must be 32 or 16, got {found!r}")
+            raise ValueError(
+                f"MobileNetV3: output_stride must be 32 or 16, got {self.output_stride}"
+            )
         super().__post_init__()
 
     @property

@@ -1,0 +1,1 @@
+"""What all HTML pages share: their frame and style, colours, and pictures of labels."""
