@@ -37,7 +37,9 @@ def drawn(rng, size=SIZE, shapes=4, classes=4, small=12, large=38):
         x, y = int(rng.integers(0, w)), int(rng.integers(0, h))
         corners = rng.uniform(0.4, 1, 7) * r
         angles = np.arange(7) * 2 * np.pi / 7
-        points = [(x + a * np.cos(t), y + a * np.sin(t)) for a, t in zip(corners, angles, strict=True)]
+        points = [
+            (x + a * np.cos(t), y + a * np.sin(t)) for a, t in zip(corners, angles, strict=True)
+        ]
         pen.polygon(points, fill=k)
     return np.array(image)
 

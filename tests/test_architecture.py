@@ -27,7 +27,7 @@ FLOORS = {
     },
     2: {
         "losses": {"nn", "labels"},
-        "nets": {"nn"},
+        "nets": {"nn", "labels"},
         "report": {"metrics", "pages", "atomic", "labels"},
         "prepare": {"data", "atomic", "damage", "labels"},
         "check": {"data", "pages", "atomic", "damage", "labels"},

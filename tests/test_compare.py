@@ -47,7 +47,7 @@ def copies(runs, tmp_path):
 def test_training_keeps_the_counts_of_the_last_and_the_best_evaluation(runs):
     for folder in map(RunFolder, runs):
         lines = [line for line in folder.metrics() if "mean_iu" in line]
-        kept = {path.name for path in folder.path.glob("*.npz")}
+        kept = {path.name for path in folder.path.glob("validation_*.npz")}
         last, best = lines[-1]["step"], folder.best_step()
         assert kept == {f"validation_{step}.npz" for step in (last, best)}
         for line in lines:
@@ -237,7 +237,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys, runs):
     said = refused([a, a], capsys, split="test")
     assert f"Evaluate it once: python -m fcn_jax evaluate {a} --split test" in said
     old = copies(runs, tmp_path)[0]
-    for file in old.glob("*.npz"):
+    for file in old.glob("validation_*.npz"):
         file.unlink()
     assert "an earlier version made it" in refused([old, runs[1]], capsys)
 

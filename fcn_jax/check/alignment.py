@@ -8,53 +8,29 @@ images of NYUDv2, 77 of VOC's and 67 of SIFT Flow's, whose scenes are often symm
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fcn_jax.check import edges
-from fcn_jax.check.edges import REACH, SIDE, SIDEWAYS, Edges, Fit
+from fcn_jax.check.edges import SIDE, SIDEWAYS, Edges, Fit
 from fcn_jax.check.findings import Finding, have, number
 from fcn_jax.check.look import Look
+from fcn_jax.check.together import (
+    BY_NATURE,
+    FAR,
+    FITS,
+    Together,
+    all_shifted,
+    all_turned,
+    moved,
+    turn_back,
+)
 from fcn_jax.data.errors import few
 
-FITS, UNFIT = 5.5, 3.0
+UNFIT = 3.0
 MOST = 400
 """How many unfit labels are compared with the images of one another."""
-_BY_NATURE = (
-    "If these labels should not follow edges of the image, as for masks drawn roughly, ignore this."
-)
-
-
-@dataclasses.dataclass
-class Together:
-    """The agreement of all labels with their images, for every shift, summed over the data set.
-
-    What any label of the set has with any of its images is taken off: a frame that all images
-    share, for example.
-    """
-
-    count: int = 0
-    _image: Edges = dataclasses.field(default_factory=edges.no_edges)
-    _label: Edges = dataclasses.field(default_factory=edges.no_edges)
-    _own: edges.Shifts = dataclasses.field(default_factory=edges.no_shifts)
-
-    def add(self, image: Edges, label: Edges, own: edges.Shifts) -> None:
-        """Adds one image: its edge maps, and their `edges.agreement`."""
-        lengths = [float(np.sqrt((e**2).sum())) + 1e-9 for e in (image, label)]
-        self._image = self._image + image / lengths[0]
-        self._label = self._label + label / lengths[1]
-        self._own = self._own + own / (lengths[0] * lengths[1])
-        self.count += 1
-
-    def shifts(self) -> np.ndarray:
-        """Standardised agreement for every shift, as `edges.standardised`."""
-        own = self._own
-        if self.count >= 5:
-            shared = edges.agreement(edges.spectrum(self._image), edges.spectrum(self._label))
-            own = own - shared / self.count
-        return edges.standardised(own)
 
 
 def alignment_findings(looks: Sequence[Look], together: Together) -> Iterator[Finding]:
@@ -62,7 +38,7 @@ def alignment_findings(looks: Sequence[Look], together: Together) -> Iterator[Fi
     fitted = [look for look in looks if look.fit is not None]
     if not fitted:
         return
-    whole = _all_shifted(fitted, together) or _all_turned(fitted)
+    whole = all_shifted(fitted, together) or all_turned(fitted)
     if whole:
         yield whole
         return
@@ -72,48 +48,6 @@ def alignment_findings(looks: Sequence[Look], together: Together) -> Iterator[Fi
     rest = [look for look in fitted if look.name not in others]
     yield from _turned(rest)
     yield from _shifted(rest)
-
-
-def _all_shifted(looks: Sequence[Look], together: Together) -> Finding | None:
-    if together.count < 2:
-        return None
-    shifts = together.shifts()
-    best, place = edges.peak(shifts)
-    if max(map(abs, place)) < 2 or best < 7 or best - edges.near(shifts, 1) < 3:
-        return None
-    size = np.median([look.label_size for look in looks], axis=0)
-    return Finding(
-        kind="labels shifted",
-        severity="wrong",
-        found=f"Over {together.count} images the labels fit best {_moved(place, size)}.",
-        means="All labels are shifted against their images, by cropping or padding one of the two, "
-        "perhaps.",
-        mend="Make the labels again from the same pixels as the images; nothing moves them back. "
-        + _BY_NATURE,
-        examples=tuple(look.name for look in _most_edges(looks)[:6]),
-    )
-
-
-def _all_turned(looks: Sequence[Look]) -> Finding | None:
-    for how in edges.TURNS:
-        pairs = np.array([(f.turned[how], f.own) for f in _fits(looks) if how in f.turned])
-        if len(pairs) < max(4, len(looks) // 2):
-            continue
-        more = pairs[:, 0] - pairs[:, 1]
-        sure = more.mean() / (more.std(ddof=1) / np.sqrt(len(more)) + 1e-9)
-        if sure > 5 and more.mean() > 1.5 and pairs[:, 0].mean() > 2 * pairs[:, 1].mean():
-            return Finding(
-                kind="labels turned",
-                severity="wrong",
-                found=f"Over {len(pairs)} images the labels fit far better when they are taken as "
-                f"{how}: {pairs[:, 0].mean():.1f} against {pairs[:, 1].mean():.1f} standard "
-                "deviations.",
-                means=f"All labels are {how} against their images.",
-                mend=_turn_back(how, looks),
-                undo=edges.TURNS[how],
-                examples=tuple(look.name for look in _most_edges(looks)[:6]),
-            )
-    return None
 
 
 def _turned(looks: Sequence[Look]) -> Iterator[Finding]:
@@ -128,7 +62,7 @@ def _turned(looks: Sequence[Look]) -> Iterator[Finding]:
             found=f"{_part(those, looks)} far better when taken as {how}: "
             f"{few(look.name for look in those)}.",
             means=f"The label is {how} against its image.",
-            mend=_turn_back(how, those),
+            mend=turn_back(how, those),
             undo=edges.TURNS[how],
             examples=tuple(look.name for look in those),
             notes=tuple(f"fit {x.fit.own:.1f}; turned back {x.fit.turned[how]:.1f}" for x in those),
@@ -147,10 +81,13 @@ def _shifted(looks: Sequence[Look]) -> Iterator[Finding]:
     those = [
         look
         for look in looks
-        if look.fit.best > 6 and look.fit.own < look.fit.best / 3 and not _how_turned(look.fit)
+        if look.fit.best > 6
+        and look.fit.own < min(look.fit.best / 3, FITS)
+        and max(map(abs, look.fit.place)) >= FAR
+        and not _how_turned(look.fit)
     ]
     if those:
-        notes = tuple(f"fits {_moved(look.fit.place, look.label_size)}" for look in those)
+        notes = tuple(f"fits {moved(look.fit.place, look.label_size)}" for look in those)
         yield Finding(
             kind="label shifted",
             severity="wrong",
@@ -158,7 +95,7 @@ def _shifted(looks: Sequence[Look]) -> Iterator[Finding]:
             + few(f"{x.name} {note}" for x, note in zip(those, notes, strict=True))
             + ".",
             means="The label is shifted against its image.",
-            mend="Make it again from the same pixels as its image, or remove both. " + _BY_NATURE,
+            mend="Make it again from the same pixels as its image, or remove both. " + BY_NATURE,
             examples=tuple(look.name for look in those),
             notes=notes,
         )
@@ -218,31 +155,3 @@ def _coarse(maps: Edges) -> np.ndarray:
 
 def _part(those: Sequence[Look], looks: Sequence[Look]) -> str:
     return f"{len(those)} of {number(len(looks), 'label')} {have(len(those), 'fits', 'fit')}"
-
-
-def _fits(looks: Sequence[Look]) -> list[Fit]:
-    return [look.fit for look in looks if look.fit is not None]
-
-
-def _most_edges(looks: Sequence[Look]) -> list[Look]:
-    return sorted(looks, key=lambda look: -max(look.fit.best, *look.fit.turned.values()))
-
-
-def _moved(place: tuple[int, int], size: Iterable[float]) -> str:
-    """A shift of the edge maps in pixels of the label, in words."""
-    rows, columns = (round(shift * side / SIDE) for shift, side in zip(place, size, strict=True))
-    parts = [f"{abs(rows)} pixels {'down' if rows > 0 else 'up'}"] if rows else []
-    parts += (
-        [f"{abs(columns)} pixels to the {'right' if columns > 0 else 'left'}"] if columns else []
-    )
-    more = " or more" if REACH in map(abs, place) else ""
-    return f"when moved {' and '.join(parts)}{more}"
-
-
-def _turn_back(how: str, looks: Sequence[Look]) -> str:
-    if any(look.turned != 1 or (look.raw and look.raw.orientation != 1) for look in looks):
-        return (
-            "Some of these files carry an orientation (EXIF) tag, which is followed. If the labels "
-            "were drawn on the images as stored, remove the tags: exiftool -Orientation= FILE"
-        )
-    return f"Undo it in the label files, or in the images: they were saved {how}. {_BY_NATURE}"

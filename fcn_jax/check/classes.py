@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,11 +48,13 @@ def class_findings(
         yield Finding(
             kind="a single class",
             severity="wrong",
-            found=f"Only {_name(int(occurring[0]), class_names)} occurs, in "
+            found=f"Only {_name(occurring[0], class_names)} occurs, in "
             f"{number(len(looks), 'label')}."
             + (" The rest is 255, ignored." if counts[:, IGNORE].any() else ""),
             means="There is nothing to tell apart.",
-            mend="The background counts as a class: give its pixels 0, and not 255.",
+            mend="The background counts as a class: give its pixels 0, and not 255."
+            if counts[:, IGNORE].any()
+            else "Give the objects' pixels another value than the background's.",
             examples=names(looks),
         )
         return
@@ -141,5 +144,5 @@ def _called(classes: np.ndarray, class_names: Sequence[str]) -> str:
     return few((_name(k, class_names) for k in classes), 12)
 
 
-def _name(k: int, class_names: Sequence[str]) -> str:
-    return f"{class_names[k]} ({k})" if class_names[k] != f"class {k}" else class_names[k]
+def _name(k: Any, class_names: Sequence[str]) -> Any:
+    return class_names[k] if class_names[k] == f"class {k}" else f"{class_names[k]} ({k})"

@@ -13,8 +13,6 @@ from fcn_jax.check.values import Table, names, of_one_image_each, ranges, with_v
 from fcn_jax.data.label_values import LabelValues
 from fcn_jax.labels import IGNORE
 
-_THIN = 0.5  # void between objects has at most half the thickness of the classes
-
 
 def number_findings(
     looks: Sequence[Look], classes: Table, given: LabelValues, num_classes: int | None
@@ -109,25 +107,33 @@ def _counting(
         yield _beyond(looks, classes, num_classes or 0)
     elif num_classes is not None:
         return
-    elif values[0] == 1 and len(values) >= 2 and last - 1 < 2 * len(values):
+    elif values[0] == 1 and classes.labels > 1 < len(values) and last - 1 < 2 * len(values):
         yield _from_one(looks, f"The labels store {ranges(values)}, and never 0.", "look")
-    elif len(values) >= 3 and values[0] == 0 and _is_void(classes, 0):
+    elif len(values) >= 3 and values[0] == 0 and (between := _is_void(classes, 0)) > 0.5:
         yield _from_one(
             looks,
-            f"The value 0 lies in thin lines between the others ({ranges(values[1:])}).",
-            "wrong",
+            f"The value 0 lies in lines between the others ({ranges(values[1:])}): it is a side of "
+            f"{between:.0%} of all borders.",
+            "wrong" if between > 0.8 else "look",
         )
-    elif len(values) >= 4 and _is_void(classes, len(values) - 1):
-        yield _void(looks, [last], "in thin lines between the others", severity="look")
+    elif len(values) >= 4 and _is_void(classes, len(values) - 1) > 0.5:
+        yield _void(looks, [last], "in lines between the others", severity="look")
     elif last + 1 > 2 * len(values) and last >= 10:
         yield _gaps(looks, values)
 
 
-def _is_void(classes: Table, k: int) -> bool:
-    """Whether the k-th value lies between all others: thin, and in most labels."""
-    others = np.delete(classes.thickness, k)
-    thin = classes.thickness[k] < _THIN * np.median(others) and classes.thickness[k] < others.min()
-    return bool(thin and classes.images[k] * 2 >= classes.labels and classes.share[k] < 0.25)
+def _is_void(classes: Table, k: int) -> float:
+    """Whether the k-th value lies in lines between the others, and then how many borders it has.
+
+    Lines: twice as many of its pixels are at edges as of the other values', in most labels.
+
+    Returns:
+      The part of all borders that it is a side of, 0 to 1; 0 if it is no void.
+    """
+    thin, others = 1 - classes.thickness[k], 1 - np.delete(classes.thickness, k)
+    lines = thin > 2 * np.median(others) and thin > 1.2 * others.max()
+    often = classes.labels >= 3 and classes.images[k] * 2 >= classes.labels
+    return float(classes.between[k]) if lines and often and classes.share[k] < 0.25 else 0.0
 
 
 def _alone(values: np.ndarray) -> list[int]:
@@ -144,15 +150,16 @@ def _alone(values: np.ndarray) -> list[int]:
 def _void(
     looks: Sequence[Look], void: list[int], why: str, severity: Literal["wrong", "look"] = "wrong"
 ) -> Finding:
-    texts = " ".join(map(str, void))
+    texts, examples = " ".join(map(str, void)), with_value(looks, void[0])
     return Finding(
         kind="another value for void",
         severity=severity,
-        found=f"The value {' and '.join(map(str, void))} stands {why}.",
+        found=f"The value {' and '.join(map(str, void))} stands {why}, in "
+        f"{number(len(examples), 'label')}.",
         means="It is probably void: pixels of no class, which would be learned as one.",
         mend=f"If so, ignore it: --ignore {texts}",
         options=("--ignore", *map(str, void)),
-        examples=with_value(looks, void[0]),
+        examples=examples,
     )
 
 
@@ -176,7 +183,7 @@ def _beyond(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
         zero, last = (classes.thickness[values == v] for v in (0, num_classes))
         if not len(zero) or zero[0] <= last[0]:
             return _from_one(looks, f"{found}{ranges(values)}.", "wrong")
-        if last[0] < _THIN * np.median(classes.thickness[:-1]):
+        if _is_void(classes, len(values) - 1):
             return _void(looks, [num_classes], f"beyond the {num_classes} classes")
     examples = with_value(looks, int(wrong[0]))
     return Finding(

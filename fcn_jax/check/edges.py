@@ -16,7 +16,7 @@ from PIL import Image
 
 SIDE, REACH = 128, 32
 _PADDED = SIDE + REACH  # shifts of at most REACH never meet their own wrapped end
-_MOST_VALUES = 24  # of a label: those with the most pixels; the others are edges, or tiny
+_MOST_VALUES = 40  # of a label; one with more is taken as a picture: its edges may be smoothed
 
 Edges = Float32[np.ndarray, "3 side side"]
 Shifts = Float32[np.ndarray, "shifts shifts"]  # the centre is no shift; rows, columns
@@ -65,6 +65,12 @@ def _gradients(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def image_edges(rgb: UInt8[np.ndarray, "h w 3"]) -> Edges:
     """The edges of a photograph: the root of the gradient's length, less its mean."""
+    edges = _of_picture(rgb)
+    edges[0] -= edges[0].mean()
+    return edges
+
+
+def _of_picture(rgb: UInt8[np.ndarray, "h w 3"]) -> Edges:
     small = Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
     down, across = _gradients(np.asarray(small, np.float32) / 255)
     yy, xx, xy = (down**2).sum(-1), (across**2).sum(-1), (down * across).sum(-1)
@@ -72,7 +78,6 @@ def image_edges(rgb: UInt8[np.ndarray, "h w 3"]) -> Edges:
     # The root, so that a few strong edges do not count for more than all others together.
     weight = 1 / (np.sqrt(length + 1e-3) * (length + 1e-6))
     edges = np.stack([(xx + yy) * weight, (xx - yy) * weight, 2 * xy * weight])
-    edges[0] -= edges[0].mean()
     return edges.astype(np.float32)
 
 
@@ -91,13 +96,14 @@ def label_edges(
     label = label[np.ix_(rows, columns)]
     seen = label if void is None else label[~void[np.ix_(rows, columns)]]
     if seen.dtype == np.uint8:
-        counts = np.bincount(seen.ravel())
-        values = np.flatnonzero(counts)
-        counts = counts[values]
+        values = np.flatnonzero(np.bincount(seen.ravel()))
     else:
-        values, counts = np.unique(seen, return_counts=True)
+        values = np.unique(seen)
+    if len(values) > _MOST_VALUES:
+        gray = (label - values[0]) * (255 / (values[-1] - values[0]))
+        return _of_picture(np.repeat(gray.astype(np.uint8)[..., None], 3, axis=-1))
     edges = no_edges()
-    for value in values[np.argsort(-counts, kind="stable")][:_MOST_VALUES]:
+    for value in values:
         mask = Image.fromarray((label == value).astype(np.uint8) * 255)
         small = mask.resize((SIDE, SIDE), Image.Resampling.BOX)
         down, across = _gradients(np.asarray(small, np.float32) / 255)

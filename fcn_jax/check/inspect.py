@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_jax.check.alignment import MOST, UNFIT, Together, alignment_findings
+from fcn_jax.check.alignment import MOST, UNFIT, alignment_findings
 from fcn_jax.check.classes import class_findings
 from fcn_jax.check.copies import copy_findings
 from fcn_jax.check.files import file_findings, unread_findings
@@ -17,7 +18,8 @@ from fcn_jax.check.findings import Finding
 from fcn_jax.check.look import Item, Look, look
 from fcn_jax.check.meaning import value_findings
 from fcn_jax.check.pairs import pairs
-from fcn_jax.data.check import is_single_image
+from fcn_jax.check.together import Together
+from fcn_jax.data.errors import DataError
 from fcn_jax.data.named import primary
 from fcn_jax.data.source import FileSource
 
@@ -32,12 +34,14 @@ class Report(NamedTuple):
       findings: What is wrong or unusual, the worst first.
       class_names: A name for each class.
       known: Whether the classes were given; else there are as many as the largest value says.
+      left_out: A line for each folder that holds other files too.
     """
 
     looks: list[Look]
     findings: list[Finding]
     class_names: tuple[str, ...]
     known: bool
+    left_out: tuple[str, ...] = ()
 
     @property
     def wrong(self) -> bool:
@@ -60,16 +64,22 @@ def inspect(
       threads: How many threads read; by default as many as there are processors.
       progress: Called with the numbers done and in all.
     """
-    first, last = list(sources.items())[0], list(sources.values())[-1]
-    if is_single_image(first[1], last):
-        sources = dict([first])
     items, findings = pairs(sources)
+    if len(items) == 2 and items[0].image == items[1].image:
+        items = items[:1]  # a single image is trained on and validated on
     looks, together = _look_at_all(items, threads or os.cpu_count() or 1, progress)
-    source = first[1]
+    source = next(iter(sources.values()))
     class_names = tuple(primary(source.class_names))
     findings += _judge(looks, together, source, class_names if known else None)
     findings.sort(key=lambda finding: finding.severity != "wrong")
-    return Report(looks, findings, class_names, known)
+    left_out = tuple(dict.fromkeys(line for one in sources.values() for line in _left_out(one)))
+    return Report(looks, findings, class_names, known, left_out)
+
+
+def _left_out(source: FileSource) -> Sequence[str]:
+    with contextlib.suppress(DataError):  # what is wrong is a finding
+        return getattr(source, "left_out", ())
+    return ()
 
 
 def _look_at_all(
@@ -111,8 +121,11 @@ def _judge(
     yield from values
     if any(one.kind in _NO_LABELS for one in values):
         return
-    yield from alignment_findings([x for x in looks if x.image_size == x.label_size], together)
-    yield from copy_findings(looks)
+    copies = list(copy_findings(looks))
+    yield from copies
+    others = {name for one in copies if "label" in one.kind for name in one.examples}
+    own = [look for look in looks if look.name not in others]
+    yield from alignment_findings([x for x in own if x.image_size == x.label_size], together)
     if not any(one.severity == "wrong" for one in values):
         readable = [look for look in valued if look.classes is not None]
         names = class_names or tuple(f"class {k}" for k in range(255))

@@ -28,7 +28,7 @@ class Item(NamedTuple):
     Attributes:
       name: Unique in the data set.
       part: "train", "validation", ...; "" where there is one part.
-      image: The image's file.
+      image: The image's file; it may be missing, where another file holds the image.
       label: The label's file; None: there is none of its own.
       read_image: Reads the image as training does: uint8 RGB.
       read_label: Reads the label as training does: uint8, class indices, 255 = ignored.
@@ -50,12 +50,14 @@ class Values(NamedTuple):
       pixels: int64, how many pixels have it.
       flat: int64, how many of them have four neighbours of the same value.
       lone: int64, how many of them have none.
+      border: int64, how many pairs of neighbours have it on one side only.
     """
 
     values: Int64[np.ndarray, " v"]
     pixels: Int64[np.ndarray, " v"]
     flat: Int64[np.ndarray, " v"]
     lone: Int64[np.ndarray, " v"]
+    border: Int64[np.ndarray, " v"]
 
 
 class Look(NamedTuple):
@@ -117,6 +119,12 @@ def count_values(label: Integer[np.ndarray, "h w"]) -> Values:
         np.bincount(found.ravel(), minlength=len(values))
         for found in (place, inner[every], inner[~some])
     ]
+    border = np.zeros(len(values), np.int64)
+    for one, other in ((place[1:], place[:-1]), (place[:, 1:], place[:, :-1])):
+        differ = one != other
+        border += np.bincount(one[differ], minlength=len(values))
+        border += np.bincount(other[differ], minlength=len(values))
+    counts.append(border)
     there = counts[0] > 0
     values, counts = values[there], [count[there] for count in counts]
     if len(values) > _MOST_VALUES:
@@ -131,13 +139,14 @@ def look(item: Item) -> Look:
     rgb = None
     try:
         rgb = item.read_image()
+        content = item.image.read_bytes() if item.image.is_file() else rgb.tobytes()
         thumb = Image.fromarray(rgb).resize((THUMB, THUMB), Image.Resampling.BILINEAR)
         seen = seen._replace(
             image_size=rgb.shape[:2],
             **_header(item.image),
             thumb=np.asarray(thumb),
             flat_image=_few_colours(rgb),
-            image_bytes=hashlib.sha256(item.image.read_bytes()).digest(),
+            image_bytes=hashlib.sha256(content).digest(),
         )
     except (DataError, OSError) as error:
         seen = seen._replace(image_error=str(error))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fcn_jax.check.counting import number_findings
-from fcn_jax.check.findings import Finding
+from fcn_jax.check.findings import Finding, number
 from fcn_jax.check.look import Look
 from fcn_jax.check.values import Table, colour, names, ranges, table
 from fcn_jax.data.label_values import LabelValues
@@ -30,10 +30,11 @@ def value_findings(
         return
     colours = [look for look in looks if look.raw is not None and look.raw.colours]
     plain = [look for look in looks if look.raw is None or not look.raw.colours]
-    if colours and plain and not given.by_colour:
-        yield _mixed(colours, plain)
     if given.mapping:
         return
+    if colours and plain:
+        yield _mixed(colours, plain)
+        colours, plain = ([], plain) if len(plain) > len(colours) else (colours, [])
     for those, of in ((colours, _of_colours), (plain, _of_numbers)):
         if those:
             whole = table([look.values for look in those]).without(given.ignore)
@@ -56,6 +57,7 @@ def _mixed(colours: Sequence[Look], plain: Sequence[Look]) -> Finding:
 def _of_colours(
     looks: Sequence[Look], whole: Table, given: LabelValues, num_classes: int | None
 ) -> Iterator[Finding]:
+    lossy = any(look.raw and look.raw.lossy for look in looks)
     main, often = whole.main(), whole.images.max() > 1 or whole.labels < 3
     if whole.photographic:
         yield _photographs(looks)
@@ -85,8 +87,8 @@ def _of_colours(
             label_map="\n".join(["r,g,b,class,name", *rows]),
             examples=names(looks),
         )
-        if rest:
-            yield _smoothed(looks, whole, main, fits_map=False)
+        if rest or lossy:
+            yield _smoothed(looks, whole, main)
 
 
 _SMOOTHED = " The others lie on edges only: the labels were smoothed, resized or saved as JPEG."
@@ -104,26 +106,25 @@ def _of_numbers(
     if whole.photographic:
         yield _photographs(looks)
         return
+    if any(look.raw and look.raw.lossy for look in looks):
+        yield _smoothed(looks, whole, whole.main())
+        return
     if gray := [look for look in looks if look.raw and look.raw.remark == "gray colours"]:
         yield _gray_colours(gray, whole.main())
         return
     main = whole.main()
     rest = _rest(whole, main)
     classes = main.without([IGNORE])
-    stretched = _stretched(main)
-    if stretched:
-        yield _stretched_levels(looks, whole, main, rest)
     if rest:
-        yield _smoothed(looks, whole, main, fits_map=bool(stretched))
-    if stretched or rest or not len(classes.values):
-        return
-    yield from number_findings(looks, classes, given, num_classes)
+        yield _smoothed(looks, whole, main)
+    elif _stretched(main):
+        yield _stretched_levels(looks, main)
+    elif len(classes.values):
+        yield from number_findings(looks, classes, given, num_classes)
 
 
 def _gray_colours(looks: Sequence[Look], main: Table) -> Finding:
-    rows = [f"{v},{v},{v},{k},class {k}" for k, v in enumerate(main.without([IGNORE]).values)]
-    if not _stretched(main) and IGNORE in main.values:
-        rows.append(f"{IGNORE},{IGNORE},{IGNORE},{IGNORE},")
+    rows = [f"{row.split(',')[0]},{row.split(',')[0]},{row}" for row in _rows(main)]
     return Finding(
         kind="values as colours",
         severity="wrong",
@@ -155,34 +156,43 @@ def _photographs(looks: Sequence[Look]) -> Finding:
     )  # fmt: skip
 
 
-def _smoothed(looks: Sequence[Look], whole: Table, main: Table, *, fits_map: bool) -> Finding:
+def _smoothed(looks: Sequence[Look], whole: Table, main: Table) -> Finding:
     lossy = [look for look in looks if look.raw is not None and look.raw.lossy]
-    rows = [f"{v},{k},class {k}" for k, v in enumerate(main.values)]
     colours = bool(looks[0].raw and looks[0].raw.colours)
+    readable = not lossy and not colours
     again = "Export the labels again without smoothing, as PNG, and resize them with the nearest "
     again += "pixel only."
-    readable = not lossy and not colours
+    ignoring = " Or ignore these edges: --label-map FILE with the lines below; * is all others."
+    fill = "" if colours else f" ({ranges(main.values)})"
     return Finding(
         kind="JPEG labels" if lossy else "smoothed edges",
         severity="wrong",
-        found=f"The labels store {len(whole.values)} values, and only {len(main.values)} of them "
-        f"fill areas"
-        + ("" if colours else f" ({ranges(main.values)})")
-        + "; the others lie on edges.",
+        found=f"{number(len(lossy), 'label')} in JPEG files, with {len(whole.values)} values."
+        if lossy
+        else f"The labels store {len(whole.values)} values, and only {len(main.values)} of them "
+        f"fill areas{fill}; the others lie on edges.",
         means="JPEG files change values near edges."
         if lossy
         else "Edges were smoothed (anti-aliasing), or the labels were resized with interpolation, "
         "or were JPEG files once.",
-        mend=again
-        + (
-            " Or ignore these edges: --label-map FILE with the lines below, where * is all others."
-            if readable
-            else ""
-        ),
-        options=("--label-map", "FILE") if readable and not fits_map else (),
-        label_map="\n".join(["value,class,name", *rows, f"*,{IGNORE},"]) if readable else "",
+        mend=again + (ignoring if readable else ""),
+        options=("--label-map", "FILE") if readable else (),
+        label_map=_map(main, [f"*,{IGNORE},"]) if readable else "",
         examples=names(lossy or looks),
     )
+
+
+def _map(main: Table, others: list[str]) -> str:
+    """A label map of values: the classes in order; 255 is ignored, unless it is a gray level."""
+    return "\n".join(["value,class,name", *_rows(main), *others])
+
+
+def _rows(main: Table) -> list[str]:
+    void = [] if _stretched(main) else [IGNORE]
+    values = main.without(void).values.tolist()
+    called = ["background", "object"] if len(values) == 2 else [f"class {v}" for v in values]
+    rows = [f"{value},{k},{called[k]}" for k, value in enumerate(values)]
+    return rows + [f"{value},{IGNORE}," for value in void if value in main.values]
 
 
 def _stretched(main: Table) -> bool:
@@ -191,20 +201,17 @@ def _stretched(main: Table) -> bool:
     if len(values) < 2 or values[0] != 0 or values[-1] > IGNORE:
         return False
     if len(values) == 2:
-        return values[1] == IGNORE or 1 < values[1] and values[1] >= 10
+        return bool(values[1] >= 10)
     step = values[-1] / (len(values) - 1)
     return bool(step >= 10 and (abs(values - step * np.arange(len(values))) <= 1).all())
 
 
-def _stretched_levels(looks: Sequence[Look], whole: Table, main: Table, rest: str) -> Finding:
-    called = ["background", "object"] if len(main.values) == 2 else main.values.tolist()
-    rows = [f"{value},{k},{called[k]}" for k, value in enumerate(main.values)]
-    rows += [f"*,{IGNORE},"] if rest else []
+def _stretched_levels(looks: Sequence[Look], main: Table) -> Finding:
     mask = main.values.tolist() == [0, IGNORE]
     return Finding(
         kind="masks of 0 and 255" if mask else "gray levels",
         severity="wrong",
-        found=f"The labels store the values {ranges(main.values)}.{rest}",
+        found=f"The labels store the values {ranges(main.values)}.",
         means="These are masks of one object drawn in black and white. Here 255 means ignored, so "
         "nothing but background would be learned."
         if mask
@@ -212,6 +219,6 @@ def _stretched_levels(looks: Sequence[Look], whole: Table, main: Table, rest: st
         "for a class of its own" + (", and 255 for ignored." if main.values[-1] == IGNORE else "."),
         mend="Give each value its class: --label-map FILE with the lines below.",
         options=("--label-map", "FILE"),
-        label_map="\n".join(["value,class,name", *rows]),
+        label_map=_map(main, []),
         examples=names(looks),
     )

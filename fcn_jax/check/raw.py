@@ -83,7 +83,12 @@ def _of_colours(array: np.ndarray, kind: str) -> Raw:
 def _of_array(array: np.ndarray, kind: str) -> Raw:
     array = np.squeeze(array) if array.ndim > 2 else array
     kind = f"{kind}, {array.dtype}"
-    if array.ndim == 3 and array.shape[-1] in (3, 4) and array.dtype == np.uint8:
+    if (
+        array.ndim == 3
+        and array.shape[-1] in (3, 4)
+        and array.dtype == np.uint8
+        and array.max() > 1
+    ):
         return _of_colours(array, kind)
     if array.ndim == 3:
         last = array.shape[0] > array.shape[-1]  # channels last, or first

@@ -53,7 +53,8 @@ class Summary(NamedTuple):
 def summary(report: Report) -> Summary:
     """Puts together what was seen."""
     heading, rows = _rows(report)
-    return Summary(_facts(report.looks), heading, rows[:_MOST_ROWS], len(rows[_MOST_ROWS:]))
+    facts = _facts(report.looks) + [("other files", line) for line in report.left_out]
+    return Summary(facts, heading, rows[:_MOST_ROWS], len(rows[_MOST_ROWS:]))
 
 
 def _facts(looks: Sequence[Look]) -> list[tuple[str, str]]:

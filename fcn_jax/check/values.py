@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -18,7 +19,7 @@ class Table:
 
     Attributes:
       values: int64, each value that occurs, sorted; a colour is 65536 R + 256 G + B.
-      pixels, flat, lone: int64, as in `Values`, over all labels.
+      pixels, flat, lone, border: int64, as in `Values`, over all labels.
       images: int64, in how many labels each value occurs.
       labels: How many labels there are.
     """
@@ -27,6 +28,7 @@ class Table:
     pixels: Int64[np.ndarray, " v"]
     flat: Int64[np.ndarray, " v"]
     lone: Int64[np.ndarray, " v"]
+    border: Int64[np.ndarray, " v"]
     images: Int64[np.ndarray, " v"]
     labels: int
 
@@ -39,6 +41,11 @@ class Table:
     def thickness(self) -> np.ndarray:
         """The part of each value's pixels that is away from edges, 0 to 1."""
         return self.flat / self.pixels
+
+    @property
+    def between(self) -> np.ndarray:
+        """The part of all borders that each value is a side of, 0 to 1."""
+        return 2 * self.border / max(self.border.sum(), 1)
 
     @property
     def share(self) -> np.ndarray:
@@ -66,10 +73,10 @@ class Table:
     @property
     def photographic(self) -> bool:
         """Whether these are pixels of photographs: many values, and hardly any area of one."""
-        return len(self.values) > 64 and self.flat.sum() < 0.3 * self.pixels.sum()
+        return bool(len(self.values) > 64 and self.flat.sum() < 0.3 * self.pixels.sum())
 
     def _where(self, which: Bool[np.ndarray, " v"]) -> Table:
-        columns = ("values", "pixels", "flat", "lone", "images")
+        columns = ("values", "pixels", "flat", "lone", "border", "images")
         return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in columns})
 
 
@@ -77,15 +84,16 @@ def table(all_values: Sequence[Values]) -> Table:
     """Adds up the values of labels."""
     values = np.concatenate([one.values for one in all_values])
     known, place = np.unique(values, return_inverse=True)
-    pixels, flat, lone = (
+    pixels, flat, lone, border = (
         np.bincount(place, np.concatenate([one[k] for one in all_values]), len(known))
-        for k in (1, 2, 3)
+        for k in (1, 2, 3, 4)
     )
     return Table(
         values=known,
         pixels=pixels.astype(np.int64),
         flat=flat.astype(np.int64),
         lone=lone.astype(np.int64),
+        border=border.astype(np.int64),
         images=np.bincount(place, minlength=len(known)),
         labels=len(all_values),
     )
@@ -106,7 +114,7 @@ def of_one_image_each(looks: Sequence[Look]) -> bool:
     return len(last) >= 4 and max(last) >= 6 and len(set(last)) >= 4
 
 
-def ranges(values: Iterable[int], most: int = 12) -> str:
+def ranges(values: Iterable[Any], most: int = 12) -> str:
     """Numbers in words, runs of three or more in short: `0 to 11, 255`."""
     runs: list[list[int]] = []
     for value in sorted(map(int, values)):
@@ -120,7 +128,7 @@ def ranges(values: Iterable[int], most: int = 12) -> str:
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if texts[most:] else "")
 
 
-def colour(value: int) -> str:
+def colour(value: Any) -> str:
     """A colour in words: `128,64,0`."""
     return f"{value >> 16},{value >> 8 & 255},{value & 255}"
 

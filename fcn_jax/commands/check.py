@@ -34,7 +34,7 @@ def check(
     from fcn_jax.runs.messages import messages
 
     with messages(debug=False):
-        sources, known = _of_recipe(recipe, data) if recipe else _of_options(options, data)
+        sources, known = of_recipe(recipe, data) if recipe else of_options(options, data)
         with bar("images") as progress:
             report = inspect(sources, known=known, progress=progress)
         short = summary(report)
@@ -44,7 +44,7 @@ def check(
         sys.exit(1 if report.wrong else 0)
 
 
-def _of_options(options: SetOptions, data: Path) -> tuple[dict[str, Any], bool]:
+def of_options(options: SetOptions, data: Path) -> tuple[dict[str, Any], bool]:
     """The parts of the set that options mean, and whether they say the classes."""
     from fcn_jax.data.layouts import data_sets
     from fcn_jax.labels import IGNORE
@@ -56,7 +56,8 @@ def _of_options(options: SetOptions, data: Path) -> tuple[dict[str, Any], bool]:
     return parts, sets.train.num_classes < IGNORE
 
 
-def _of_recipe(name: str, data: Path) -> tuple[dict[str, Any], bool]:
+def of_recipe(name: str, data: Path) -> tuple[dict[str, Any], bool]:
+    """The parts of a recipe's set."""
     from fcn_jax.data.source import FileSource
     from fcn_jax.runs.lookup import recipe_named
 

@@ -22,6 +22,8 @@ def convert(
 ) -> None:
     """Convert weights of other frameworks to ours (.safetensors).
 
+    A model card is written beside them: TARGET.md, and the same as TARGET.json.
+
     Args:
         kind: what wrote the source file.
         source: the file, e.g. fcn8s-heavy-pascal.caffemodel. A hash in its name, as in
@@ -33,6 +35,8 @@ def convert(
             VOC's]
     """
     from fcn_jax.preprocessing import Preprocessing
+    from fcn_jax.report.card import write_card
+    from fcn_jax.runs.cards import conversion_card
     from fcn_jax.runs.lookup import recipe_named, recipe_preprocessing
     from fcn_jax.runs.messages import messages
     from fcn_jax.weights.foreign.convert import convert
@@ -45,13 +49,14 @@ def convert(
             if not all(0 <= value <= 255 for value in mean):
                 raise ValueError(f"--mean: expected three numbers in 0..255, found {mean}")
             preprocessing = Preprocessing(channels="BGR", mean=mean)
-        print(
-            convert(
-                kind,
-                source,
-                target,
-                recipe and recipe.model,
-                preprocessing,
-                recipe.train_set.class_names if recipe else (),
-            )
+        done = convert(
+            kind,
+            source,
+            target,
+            recipe and recipe.model,
+            preprocessing,
+            recipe.train_set.class_names if recipe else (),
         )
+        print(done)
+        written = write_card(target.with_suffix(".md"), conversion_card(kind, done))
+        print(f"  card: {', '.join(map(str, written)) or 'not written over files of others'}")

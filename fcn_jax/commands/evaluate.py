@@ -74,10 +74,13 @@ def evaluate(
                 progress=progress,
                 details=details,
                 boundary_width=boundary_width,
+                evaluators=stored.evaluators,
             )
         _keep(stored.folder.counts_file(step, split), scores, step, source)
         for name, found, classes, pixels in zip_named(scores, source.class_names, checked.pixels):
             _print(found, f"{split_name(source)} {name}".strip(), classes, pixels[:-1])
+        if split is None:
+            _show(stored, scores, step, source, variables, preprocessing)
 
 
 def _opened(source: Any, options: SetOptions, data: Path, split: str | None) -> Any:
@@ -99,13 +102,33 @@ def _keep(path: Path, scores: Any, step: int, source: Any) -> None:
         print(f"not kept for `compare`: {path}: {error.strerror}", file=sys.stderr)
 
 
+def _show(
+    stored: Any, scores: Any, step: int, source: Any, variables: Any, preprocessing: Any
+) -> None:
+    """Keeps a few images with their predictions, and writes the page of the run anew."""
+    from fcn_jax.runs.evaluating import show_run
+    from fcn_jax.runs.kept_examples import ExampleMaker
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    maker = ExampleMaker(stored.model, preprocessing, source)
+    maker.try_to_keep(stored.folder.pictures_file(step), scores, variables, say)
+    if show_run(stored.folder, say):
+        print(f"page: {stored.folder.page_file}")
+
+
 def _print(scores: Any, title: str, class_names: Any, pixels: Any) -> None:
     """Prints the scores of one output."""
     from rich.console import Console
 
+    from fcn_jax.metrics import Measured
     from fcn_jax.report.tables import class_table, reliability_table, scores_table
 
     console = Console()
+    if isinstance(scores, Measured):
+        print(f"{title}: {scores}")
+        return
     console.print(class_table(scores, class_names, pixels))
     if scores.more:
         sums = scores.by_image.reliability()

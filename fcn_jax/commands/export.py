@@ -16,6 +16,8 @@ def export(
 ) -> None:
     """Write our parameters under Caffe's names, as arrays or for PyTorch.
 
+    A model card is written beside them: TARGET.md, and the same as TARGET.json.
+
     Args:
         source: a run's folder, or a weights file of ours (.safetensors).
         target: the file to write: OUT.npz (LAYER/w, LAYER/b) or OUT.safetensors (a state dict).
@@ -23,8 +25,10 @@ def export(
         recipe: module or file of the run's recipe, which is imported; needed only if its net is not
             part of fcn_jax.
     """
+    from fcn_jax.report.card import write_card
+    from fcn_jax.runs.cards import export_card
     from fcn_jax.runs.messages import messages
-    from fcn_jax.runs.start import read_variables, run_variables
+    from fcn_jax.runs.start import read_variables, run_at
     from fcn_jax.runs.stored import StoredRun
     from fcn_jax.weights.foreign.export import export
 
@@ -37,5 +41,8 @@ def export(
             variables, preprocessing = read_variables(source)
         else:
             net = StoredRun(source, recipe=recipe).model
-            variables, preprocessing = run_variables(source, step)
+            step, variables, preprocessing = run_at(source, step)
         print(export(variables, target, preprocessing=preprocessing, net=net))
+        card = export_card(target, source, preprocessing, step)
+        written = write_card(target.with_suffix(".md"), card)
+        print(f"card: {', '.join(map(str, written)) or 'not written over files of others'}")

@@ -60,6 +60,7 @@ def predict(
         stored = StoredRun(run, recipe=recipe)
         if not images:
             raise ValueError("name at least one image, or a folder of images")
+        check_kinds(stored.label_kinds)
         variables, preprocessing = run_variables(run, step)
         if tile is not None or len(images) > 10 or any(path.is_dir() for path in images):
             variables = prepack(stored.model, variables)
@@ -102,6 +103,23 @@ def colours(class_names: Any) -> tuple[Any, Any]:
     palettes = {name: class_palette(len(names)) for name, names in outputs.items()}
     like_others = {n: names[0] not in ("background", "class 0") for n, names in outputs.items()}
     return as_plain(palettes), as_plain(like_others)
+
+
+def check_kinds(kinds: Any) -> None:
+    """Refuses outputs that are no classes of pixels: there is no file for them yet.
+
+    Raises:
+        ValueError: names them, and says what predicts them.
+    """
+    from fcn_jax.data.named import zip_named
+    from fcn_jax.labels import LabelKind
+
+    others = [n for n, k in zip_named(kinds or LabelKind.CLASSES) if k is not LabelKind.CLASSES]
+    if others:
+        raise ValueError(
+            f"the run's output {', '.join(others) or 'is'} {'is' if others[0] else ''} no class of "
+            "every pixel, which alone `predict` writes; use fcn_jax.load(run)(image) in Python"
+        )
 
 
 def image_options(source: Any, max_value: int | None, bands: str | None) -> Any:

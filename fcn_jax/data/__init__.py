@@ -19,7 +19,7 @@ from fcn_jax.data.sift_flow import SIFTFlow
 from fcn_jax.data.source import Example, FileSource, Source
 from fcn_jax.data.transforms import Augment, Plan
 from fcn_jax.data.voc import SBD, VOC, Joined
-from fcn_jax.labels import IGNORE
+from fcn_jax.labels import IGNORE, LabelKind
 
 __all__ = [
     "ADE20K",
@@ -41,6 +41,7 @@ __all__ = [
     "FileSource",
     "Folders",
     "Joined",
+    "LabelKind",
     "LabelMe",
     "LabelValues",
     "Plan",

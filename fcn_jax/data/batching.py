@@ -192,8 +192,9 @@ def collate(examples: list[Example], canvas: tuple[int, int]) -> Batch:
 
     Returns:
       `image` uint8 (b, H, W, 3), 0 outside each image; `label` uint8 (b, H, W), 255 = ignored and
-      outside, or another kind (see the top of this file); `size` int32 (b, 2), each image's own rows and columns. Of several inputs or labels,
-      dicts of such arrays by name, each with its own channels and dtype.
+      outside, or another kind (see the top of this file); `size` int32 (b, 2), each image's own
+      rows and columns. Of several inputs or labels, dicts of such arrays by name, each with its own
+      channels and dtype.
 
     Raises:
       DataError: An example is larger than the canvas, or they differ in inputs or labels.
@@ -239,7 +240,7 @@ def _stack(
 def _empty_like(example: Example) -> Example:
     """One pixel without a label, in arrays like those of `example`."""
 
-    def one_pixel(array: np.ndarray, value: float) -> np.ndarray:
+    def one_pixel(array: np.ndarray, value: float | int) -> np.ndarray:
         shape = (1, 1, *array.shape[2:]) if array.ndim > 1 else array.shape
         return np.full(shape, value, array.dtype)
 

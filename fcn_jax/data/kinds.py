@@ -41,7 +41,7 @@ def kind_of(label: np.ndarray) -> LabelKind:
     return LabelKind.CLASSES if whole else LabelKind.NUMBERS
 
 
-def missing(label: np.ndarray) -> float:
+def missing(label: np.ndarray) -> float | int:
     """The value of this label that says that nothing is known: 255, NaN or -1."""
     return _MISSING[kind_of(label)]
 

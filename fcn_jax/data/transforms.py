@@ -159,7 +159,7 @@ def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def _move(
-    plan: Plan, array: np.ndarray, resize: _Resize, fill: float | tuple[int, ...]
+    plan: Plan, array: np.ndarray, resize: _Resize, fill: float | int | tuple[int, ...]
 ) -> np.ndarray:
     """The window of the resized array, mirrored where the plan says so; `fill` outside."""
     if array.shape[:2] != plan.source:

@@ -179,6 +179,11 @@ class Joined(FileSource):
         """The classes of the sources."""
         return self.sources[0].class_names
 
+    @property
+    def label_kinds(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the sources' labels are."""
+        return self.sources[0].label_kinds
+
     def _bound(self, sources: tuple[FileSource, ...]) -> tuple[FileSource, ...]:
         if self.root is None:
             return sources

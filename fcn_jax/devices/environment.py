@@ -1,5 +1,6 @@
 """The versions and devices that a run uses."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -10,7 +11,7 @@ import jax
 
 
 def environment() -> dict[str, Any]:
-    """Versions and commit in this process, and the devices of all processes."""
+    """Versions, commit and machine of this process, and the devices of all processes."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
@@ -21,5 +22,6 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
         "commit": commit or None,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "devices": [str(device.device_kind) for device in jax.devices()],
     }

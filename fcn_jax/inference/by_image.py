@@ -27,10 +27,10 @@ from fcn_jax.inference.confusion import (
     scores_and_labels,
 )
 from fcn_jax.inference.predictor import Preprocess
-from fcn_jax.metrics import ByImage, confusion_matrix, image_details
+from fcn_jax.metrics import ByImage, Evaluator, Measured, confusion_matrix, image_details
 from fcn_jax.metrics.boundaries import BOUNDARY_WIDTH
 from fcn_jax.metrics.by_image import detail_shapes
-from fcn_jax.nn.coarse_scores import map_over_tiles, sum_over_tiles
+from fcn_jax.nn.coarse_scores import is_coarse, map_over_tiles, sum_over_tiles
 
 _ENTRIES = (*ENTRIES, "index")
 
@@ -43,12 +43,13 @@ def count_by_image(
     num_classes: int | Mapping[str, int],
     *,
     names: Sequence[str],
+    evaluators: Mapping[str, Evaluator] = FrozenDict(),
     mesh: Mesh | None = None,
     details: bool = False,
     boundary_width: float = BOUNDARY_WIDTH,
     threads: int = 4,
     progress: Callable[[int], None] | None = None,
-) -> tuple[ByImage | dict[str, ByImage], float | None]:
+) -> tuple[Any, float | None]:
     """Counts each image of a set: its confusion matrix, and what other scores need.
 
     While the device works on one batch, the host counts the details of the batch before.
@@ -61,6 +62,8 @@ def count_by_image(
             -1 in rows without an image. `evaluation_batches` has it.
         num_classes: k; for a net with several outputs a dictionary of them, by output.
         names: names of all images.
+        evaluators: what measures the outputs that are no classes of pixels, by output; "" for the
+            only output.
         mesh: as there.
         details: also count what the scores beyond the four need (`image_details`).
         boundary_width: of the boundary IU, a share of the image's diagonal.
@@ -68,21 +71,27 @@ def count_by_image(
         progress: called after each batch with the number of batches.
 
     Returns:
-        The counts, by output if the net has several: the same for any batch size and devices. And,
-        with details, the seconds of the device from an image to its counts: the median of three
-        runs of the last batch, whose images are the largest.
+        The counts (`ByImage`), or what an evaluator measured (`Measured`), by output if the net has
+        several: the same for any batch size and devices. And, with details, the seconds of the
+        device from an image to its counts: the median of three runs of the last batch, whose images
+        are the largest.
 
     Raises:
         ValueError: a batch or the net is not what is expected; or details are asked for in one of
             several processes, which sees a part of the images only.
     """
     _check_details(details, boundary_width)
-    classes = dict(num_classes) if isinstance(num_classes, Mapping) else num_classes
-    static_classes = FrozenDict(classes) if isinstance(classes, dict) else classes  # hashable
+    outputs = dict(num_classes) if isinstance(num_classes, Mapping) else {"": num_classes}
+    classes = FrozenDict({k: n for k, n in outputs.items() if k not in evaluators})
     sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec())
     variables = jax.device_put(variables, sharding)
-    tallies = {k: _Tally(names, n, details, boundary_width) for k, n in zip_named(classes)}
-    count = functools.partial(_count, net, preprocess, static_classes, mesh, details, variables)
+    tallies = {
+        name: _Measures(names, evaluators[name])
+        if name in evaluators
+        else _Tally(names, n, details, boundary_width)
+        for name, n in outputs.items()
+    }
+    count = functools.partial(_count, net, preprocess, classes, mesh, details, variables)
     placed: dict[str, Any] = {}
 
     def counted_batches() -> Iterator[Any]:
@@ -106,19 +115,21 @@ def count_by_image(
 
 
 def _add(
-    tallies: Mapping[str, "_Tally"],
+    tallies: Mapping[str, Any],
     batch: Mapping[str, Any],
     found: Mapping[str, Any],
     pool: ThreadPoolExecutor,
 ) -> None:
     """Adds what was found in a batch."""
     index = np.asarray(found["index"])
-    for name, counts in zip_named(found["counts"]):
+    for name, counts in found["counts"].items():
         tallies[name].add(index, np.asarray(counts))
-    if "classes" not in found:
-        return
-    for name, *arrays in zip_named(batch["label"], found["classes"], found["confidence"]):
-        rows = index.tolist(), batch["size"], *map(np.asarray, arrays)
+    for name, arrays in found["measured"].items():
+        rows = index.tolist(), np.asarray(found["size"]), *map(np.asarray, arrays)
+        list(pool.map(tallies[name].add, *rows))
+    labels = dict(zip_named(batch["label"]))
+    for name, arrays in found["details"].items():
+        rows = index.tolist(), batch["size"], labels[name], *map(np.asarray, arrays)
         list(pool.map(tallies[name].add_details, *rows))
 
 
@@ -172,32 +183,59 @@ class _Tally:
         )
 
 
+class _Measures:
+    """Collects what an evaluator measures."""
+
+    def __init__(self, names: Sequence[str], evaluator: Evaluator):
+        self._names, self._evaluator = tuple(names), evaluator
+        self._values: dict[int, np.ndarray] = {}
+
+    def add(self, i: int, size: np.ndarray, label: Any, scores: np.ndarray) -> None:
+        """Measures image `i`; -1 is none."""
+        if i < 0:
+            return
+        label = np.asarray(label)
+        if label.ndim > 1:
+            label = label[: size[0], : size[1]]
+        if scores.ndim > 1:
+            scores = scores[: size[0], : size[1]]
+        self._values[i] = self._evaluator.measure(label, scores)
+
+    def result(self) -> Measured:
+        """What was measured, in the order of the names."""
+        values = np.stack([self._values[i] for i in range(len(self._names))])
+        return Measured(evaluator=self._evaluator, names=self._names, values=values)
+
+
 @jit(static_argnames=("net", "preprocess", "num_classes", "mesh", "details"))
 def _count(
     net: nn.Module,
     preprocess: Preprocess,
-    num_classes: int | FrozenDict,
+    num_classes: FrozenDict,
     mesh: Mesh | None,
     details: bool,
     variables: Any,
     batch: dict[str, Any],
 ) -> dict[str, Any]:
-    """What is known of a batch: int32 confusion matrices (b, k, k); with details also the maps.
+    """What is known of a batch, by output.
 
-    Those are the predicted classes, uint8 (b, h, w), and their probabilities, float32 (b, h, w).
+    Of `num_classes`: int32 confusion matrices (b, k, k), and with details the predicted classes,
+    uint8 (b, h, w), and their probabilities, float32 (b, h, w). Of other outputs: labels, scores.
     """
-    scores, labels = scores_and_labels(net, preprocess, mesh, variables, batch)
-    classes = dict(num_classes) if isinstance(num_classes, FrozenDict) else num_classes
-    jax.tree.map(check_scores, classes, labels, scores)
-    found: dict[str, Any] = {"index": batch["index"]}
-    if details:
-        both = {k: map_over_tiles(_best, s) for k, s in zip_named(scores)}
-        found["classes"], found["confidence"] = (
-            as_plain({k: maps[i] for k, maps in both.items()}) for i in range(2)
-        )
-        found["counts"] = jax.tree.map(_counts, classes, labels, found["classes"])
-    else:
-        found["counts"] = jax.tree.map(_counts_of_scores, classes, labels, scores)
+    found: dict[str, Any] = {"index": batch["index"], "size": batch["size"]}
+    found |= {"counts": {}, "details": {}, "measured": {}}
+    for name, scores, labels in zip_named(
+        *scores_and_labels(net, preprocess, mesh, variables, batch)
+    ):
+        if name not in num_classes:
+            found["measured"][name] = labels, scores.dense() if is_coarse(scores) else scores
+            continue
+        check_scores(num_classes[name], labels, scores)
+        if details:
+            found["details"][name] = best = map_over_tiles(_best, scores)
+            found["counts"][name] = _counts(num_classes[name], labels, best[0])
+        else:
+            found["counts"][name] = _counts_of_scores(num_classes[name], labels, scores)
     return everywhere(mesh, found)
 
 

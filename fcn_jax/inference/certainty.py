@@ -10,12 +10,17 @@ def softmax(scores: Float32[np.ndarray, "*b k"]) -> Float32[np.ndarray, "*b k"]:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def confidence(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"]:
+def sigmoid(scores: Float32[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
+    """The probability of each score by itself."""
+    return (1 + np.tanh(scores / 2)) / 2
+
+
+def confidence(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"] | np.floating:
     """The probability of the predicted class, 1 / k to 1."""
     return probabilities.max(axis=-1)
 
 
-def entropy(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"]:
+def entropy(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"] | np.floating:
     """The entropy of the classes' probabilities as a part of the largest, log k: 0 to 1.
 
     0 = one class is certain; 1 = all classes are equally likely. Of one class it is 0.

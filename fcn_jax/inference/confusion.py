@@ -12,6 +12,7 @@ from flax.core import FrozenDict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Int64
 
+from fcn_jax.data.named import zip_named
 from fcn_jax.devices.compiling import jit
 from fcn_jax.devices.mesh import shard_batch, spread_rows, spreads_rows
 from fcn_jax.inference.predictor import Preprocess
@@ -138,7 +139,7 @@ def check_scores(num_classes: int, labels: Array, scores: Any) -> None:
 def check_batch(
     batch: Mapping[str, Any], number: int, num_classes: Any, entries: tuple[str, ...] = ENTRIES
 ) -> None:
-    """Raises ValueError if an entry is missing, or a label is neither a class nor 255."""
+    """Raises ValueError if an entry is missing, or a label of `num_classes` is no class nor 255."""
     if missing := set(entries) - set(batch):
         raise ValueError(
             f"confusion_matrices: batch {number} has entries {sorted(batch)}; expected also "
@@ -153,4 +154,6 @@ def check_batch(
                 f"0..{k - 1} or 255 (ignored). Check num_classes, or map the labels."
             )
 
-    jax.tree.map(check_label, num_classes, batch["label"])
+    labels = dict(zip_named(batch["label"]))
+    for name, k in num_classes.items() if isinstance(num_classes, Mapping) else [("", num_classes)]:
+        check_label(k, labels[name])

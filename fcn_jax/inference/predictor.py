@@ -46,13 +46,18 @@ def predict_labels(
         sizes: rows and columns of each image, in the upper left corner of the canvas.
 
     Returns:
-        uint8 (b, h, w), 0..k-1; a dictionary of them if the net has several outputs.
+        uint8 (b, h, w), 0..k-1, or int32 (b,) of an output for the whole image; a dictionary of
+        them if the net has several outputs. What an output other than classes says, see `answers`.
 
     Raises:
         ValueError: if there are more than 255 classes.
     """
     scores = scores_of(net, variables, preprocess(images, sizes), sizes=sizes)
-    return jax.tree.map(uint8_labels, scores, is_leaf=is_coarse)
+    return jax.tree.map(
+        lambda s: uint8_labels(s) if len(s.shape) == 4 else jnp.argmax(s, axis=-1),
+        scores,
+        is_leaf=is_coarse,
+    )
 
 
 def uint8_labels(scores: Float[Array, "b h w k"] | CoarseScores) -> UInt8[Array, "b h w"]:
@@ -169,8 +174,8 @@ class Predictor:
             image: as in `__call__`.
 
         Returns:
-            float32 (h, w, k), scores before the softmax; a dictionary of them if the net has
-            several outputs.
+            float32 (h, w, k), scores before the softmax; (k,) of an output for the whole image; a
+            dictionary of them if the net has several outputs.
 
         Raises:
             ValueError: if `image` is not what the net takes.
@@ -224,7 +229,8 @@ class Predictor:
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), on_canvas)
         program = self._program(shapes, scores=scores)
         out = program.run(self.variables, on_canvas, np.array([[h, w]], np.int32))
-        return jax.tree.map(lambda x: np.asarray(x)[0, :h, :w], out)
+        own = np.s_[0, :h, :w]
+        return jax.tree.map(lambda x: np.asarray(x)[own if x.ndim > 2 else 0], out)
 
     def _canvas(self, height: int, width: int) -> tuple[int, int]:
         """The smallest prepared canvas that holds the image, or else the image's own."""

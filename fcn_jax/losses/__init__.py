@@ -13,12 +13,15 @@ from fcn_jax.losses.lovasz import Lovasz
 from fcn_jax.losses.per_pixel import Normalization, PerPixel
 from fcn_jax.losses.regions import AbsentClasses, Dice, GeneralizedDice, Jaccard, Tversky
 from fcn_jax.losses.several import Sum
+from fcn_jax.losses.vectors import Attributes, ClassOfImage
 
 __all__ = [
     "L1",
     "OHEM",
     "AbsentClasses",
+    "Attributes",
     "ByOutput",
+    "ClassOfImage",
     "Dice",
     "Focal",
     "GeneralizedDice",

@@ -4,11 +4,12 @@ A head is a linen module, called as `head(maps, train=train)` with the maps of t
 name: the image first, the decoder's last.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from fcn_jax.labels import LabelKind
 from fcn_jax.nets.decoders.pyramid import Maps, deepest
 from fcn_jax.nets.fcn import crop_offset, upsampling_kernel
 from fcn_jax.nn.background import pointwise
@@ -43,6 +44,11 @@ class Pixels(nn.Module):
     upsampling: type[Upsampling] | None = None
     auxiliary: bool = False
 
+    @property
+    def kind(self) -> LabelKind:
+        """A class of every pixel, or one number; a run's data set may say otherwise."""
+        return LabelKind.NUMBERS if self.num_classes == 1 else LabelKind.CLASSES
+
     @nn.compact
     def __call__(self, maps: Maps, *, train: bool) -> Any:
         """float32 `(b, h, w, num_classes)`, zero outside the true sizes."""
@@ -69,6 +75,8 @@ class Pixels(nn.Module):
 class Vector(nn.Module):
     """Numbers for the whole image: scores of classes, or of attributes.
 
+    Without a data set that says which of the two, they are scores of classes.
+
     Attributes:
         num_classes: length of the vector.
         source: name of the map whose mean is taken; the trunk's deepest by default.
@@ -82,6 +90,8 @@ class Vector(nn.Module):
     hidden: int = 0
     dropout: float = 0.0
     auxiliary: bool = False
+
+    kind: ClassVar[LabelKind] = LabelKind.CLASS
 
     @nn.compact
     def __call__(self, maps: Maps, *, train: bool) -> Any:

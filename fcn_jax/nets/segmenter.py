@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
+from fcn_jax.labels import LabelKind
 from fcn_jax.nets.inputs import as_image, concat_inputs
 from fcn_jax.nn.feature_map import FeatureMap
 
@@ -49,6 +50,13 @@ class Segmenter(nn.Module):
         heads = self._heads(train=False)
         counts = {name: head.num_classes for name, head in heads.items()}
         return FrozenDict(counts) if len(counts) > 1 else next(iter(counts.values()))
+
+    @property
+    def output_kinds(self) -> LabelKind | Mapping[str, LabelKind]:
+        """What the outputs are, as `num_classes`; a head without `kind` gives classes of pixels."""
+        heads = self._heads(train=False)
+        kinds = {name: getattr(head, "kind", LabelKind.CLASSES) for name, head in heads.items()}
+        return FrozenDict(kinds) if len(kinds) > 1 else next(iter(kinds.values()))
 
     @nn.compact
     def __call__(

@@ -28,6 +28,9 @@ _COLOURS = np.array(
 PALETTE = np.concatenate([_COLOURS, _COLOURS * 0.55, _COLOURS * 0.5 + 127]).astype(np.uint8)
 """Colours of classes, uint8 (21, 3) RGB, 0..255; they repeat after 21 classes."""
 
+BEHIND = 60
+"""The gray of a background where there is no image behind it."""
+
 IGNORED = "ignored"
 """The name of values that are hatched."""
 _BACKGROUND = ("background", "class 0")
@@ -116,7 +119,7 @@ def label_alone(
         elif not is_background(value, name):
             drawn[where] = _place(value) % len(PALETTE)
     image = Image.fromarray(drawn)
-    image.putpalette(np.vstack([PALETTE, [[60] * 3, [235] * 3, [40] * 3]]).astype(np.uint8))
+    image.putpalette([*PALETTE.ravel().tolist(), *([BEHIND] * 3), *([235] * 3), *([40] * 3)])
     return uri(_saved(image, "PNG"), "png")
 
 

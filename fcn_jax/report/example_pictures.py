@@ -61,9 +61,10 @@ def _errors(image: np.ndarray, example: Example) -> str:
 def _legend(example: Example, names: dict[int, str]) -> list[Key]:
     both = np.concatenate([example.truth.ravel(), example.prediction.ravel()])
     values, counts = np.unique(both, return_counts=True)
-    keys = [
-        Key("" if value == IGNORE else pictures.class_css(value, name), name)
-        for value in values[np.argsort(-counts, kind="stable")].tolist()
-        for name in [names.get(value, str(value))]
-    ]
+    keys = []
+    for value in values[np.argsort(-counts, kind="stable")].tolist():
+        name = names.get(value, str(value))
+        css = "" if value == IGNORE else pictures.class_css(value, name)
+        behind = pictures.is_background(value, name)
+        keys.append(Key(f"rgb({3 * f' {pictures.BEHIND}'})" if behind else css, name))
     return pictures.shortened(keys)

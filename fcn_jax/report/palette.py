@@ -6,7 +6,7 @@ A palette has 256 rows, one per value of a uint8 label; row 255 (the ignore labe
 import colorsys
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from fcn_jax.labels import IGNORE
 
@@ -63,3 +63,33 @@ def class_palette(num_classes: int) -> UInt8[np.ndarray, "256 3"]:
         colours[label] = np.round(255 * np.asarray(rgb))
     colours[IGNORE] = voc_palette()[IGNORE]
     return colours
+
+
+_VIRIDIS = (
+    *((68, 1, 84), (71, 45, 123), (59, 82, 139), (44, 114, 142), (33, 145, 140), (39, 173, 129)),
+    *((92, 200, 99), (170, 220, 50), (253, 231, 37)),
+)
+
+
+def coloured(
+    numbers: Float[np.ndarray, "h w"], highest: float | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Numbers such as depth in colours: from 0, dark blue, to the highest, yellow.
+
+    Args:
+        numbers: at every pixel; those that are not known (0, NaN, infinite) are white.
+        highest: the number that is yellow, above 0; by default the highest there is.
+
+    Returns:
+        uint8 (h, w, 3), 0..255, RGB.
+
+    Source: nine colours of matplotlib's perceptually uniform map viridis (CC0), with straight lines
+    between them.
+    """
+    known = np.isfinite(numbers) & (numbers != 0)
+    values = np.where(known, numbers, 0).astype(np.float64)
+    highest = float(values.max(initial=0)) if highest is None else float(highest)
+    places = np.clip(values / (highest or 1), 0, 1) * (len(_VIRIDIS) - 1)
+    channels = np.array(_VIRIDIS).T
+    rgb = [np.interp(places, np.arange(len(channel)), channel) for channel in channels]
+    return np.where(known[..., None], np.rint(np.stack(rgb, axis=-1)), 255).astype(np.uint8)

@@ -76,9 +76,16 @@ def overlay(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"overlay: expected alpha in 0..1, found {alpha}.")
-    colours = (voc_palette() if palette is None else palette)[label].astype(np.float32)
-    mixed = np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
+    mixed = laid_over(image, (voc_palette() if palette is None else palette)[label], alpha)
     return mixed if background else np.where((label > 0)[..., None], mixed, image)
+
+
+def laid_over(
+    image: UInt8[np.ndarray, "h w 3"], colours: UInt8[np.ndarray, "h w 3"], alpha: float | int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The colours over the image, both uint8 RGB; `alpha` is their opacity, 0..1."""
+    mixed = (1 - alpha) * image + alpha * colours.astype(np.float32)
+    return np.rint(mixed).astype(np.uint8)
 
 
 def contact_sheet(

@@ -16,7 +16,7 @@ _INK, _FAINT, _LINE = "#010000", "#020000", "#030000"
 _CSS = {_INK: "var(--ink)", _FAINT: "var(--faint)", _LINE: "var(--line)"}
 _SERIES = tuple(f"#0400{i:02x}" for i in range(6))
 _CSS |= {colour: f"var(--s{i})" for i, colour in enumerate(_SERIES)}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fcn_jax",
     "text.parse_math": False,
@@ -82,10 +82,11 @@ def line_plot(title: str, lines: Sequence[Line], **limits: Any) -> Markup:
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_ylim(**limits)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if any(line.name for line in lines):
-            axes.legend(fontsize=8, ncols=1 + (len(lines) > 4))
+            figure.legend(loc="outside lower center", fontsize=8, ncols=2)
 
-    return _svg(title, (4.7, 2.7), draw)
+    return _svg(title, (4.9, 2.9), draw)
 
 
 def reliability_plot(sums: Float64[np.ndarray, "b 3"]) -> Markup:
@@ -108,7 +109,7 @@ def reliability_plot(sums: Float64[np.ndarray, "b 3"]) -> Markup:
         lower.bar(edges[:-1], 100 * pixels / max(pixels.sum(), 1), color=_FAINT, **bars)
         lower.set_xlabel("confidence, per cent; below: share of the pixels")
 
-    return _svg(title, (4.7, 2.9), draw)
+    return _svg(title, (4.9, 3.0), draw)
 
 
 def confusion_plot(matrix: Int64[np.ndarray, "k k"], names: Sequence[str]) -> Markup:
@@ -123,7 +124,7 @@ def confusion_plot(matrix: Int64[np.ndarray, "k k"], names: Sequence[str]) -> Ma
     shown = np.flatnonzero(matrix.sum(axis=0) + pixels)
     shown = np.sort(shown[np.argsort(-pixels[shown], kind="stable")][:MOST_CLASSES])
     share = (100 * matrix / np.maximum(pixels[:, None], 1))[np.ix_(shown, shown)]
-    texts, k = [_short(names[i]) for i in shown], len(shown)
+    texts, k = [_short(str(names[i])) for i in shown], len(shown)
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()

@@ -1,13 +1,14 @@
 """What the page of runs is made from."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn_jax.metrics import Absent, ByImage
+from fcn_jax.metrics import FOUR, Absent, ByImage
 
 
 class Example(NamedTuple):
@@ -29,7 +30,7 @@ class Example(NamedTuple):
     prediction: UInt8[np.ndarray, "h w"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ShownRun:
     """A run, for its page.
 
@@ -75,13 +76,36 @@ class ShownRun:
     @property
     def evaluations(self) -> list[Mapping[str, Any]]:
         """The lines with scores."""
-        return [line for line in self.lines if "mean_iu" in line]
+        return [line for line in self.lines if line.get(deciding(line)) is not None]
 
     @property
     def shown_line(self) -> Mapping[str, Any]:
         """The line whose scores are shown; empty before the first evaluation."""
         found = [line for line in self.evaluations if line["step"] == self.step]
         return found[-1] if found else {}
+
+    @functools.cached_property
+    def scores(self) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """By output, scores and intervals by name; without counts, the scores of its line."""
+        if self.images:
+            return {
+                name: (images.scores(self.absent), images.intervals(self.absent))
+                for name, images in self.images.items()
+            }
+        found = {name: self.shown_line[name] for name in FOUR if name in self.shown_line}
+        return {"": (found, {})} if found else {}
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Scores of outputs that are no classes of pixels, by name, in their own units."""
+        own = {f"{name}_{score}" for name in self.images for score in FOUR} | {*FOUR, "step"}
+        found = {k: v for k, v in self.shown_line.items() if k not in own}
+        return {k: v for k, v in found.items() if isinstance(v, int | float)}
+
+
+def deciding(line: Mapping[str, Any]) -> str:
+    """The name of the score that chooses the best checkpoint, in a line of an evaluation."""
+    return str(line.get("best_by", "mean_iu"))
 
 
 def flat(described: Any, path: str = "") -> dict[str, str]:

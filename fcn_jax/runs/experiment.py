@@ -4,6 +4,7 @@ The science is in the recipe; the command line says where it runs, and may overr
 """
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,11 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
                 given |= {"data": str(place.data)} if takes_data(recipe) else {}
                 science = recipe(**given)
             place = dataclasses.replace(place, workdir=place.workdir or Path("runs") / short)
-            _run(science, place, {"module": name, "arguments": given, "overrides": changes}, stop)
+            origin = {"module": name, "arguments": given, "overrides": changes}
+            command = shlex.join(
+                ["python", *(["-m"] if module.__spec__ else []), name, *given_arguments()]
+            )
+            _run(science, place, {**origin, "command": command}, stop)
     if stop.signal:
         sys.exit(128 + stop.signal)
 

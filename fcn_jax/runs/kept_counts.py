@@ -18,9 +18,9 @@ from fcn_jax.damage import reading
 from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.source import Source
 from fcn_jax.labels import IGNORE
-from fcn_jax.metrics import Absent, ByImage, Scores
+from fcn_jax.metrics import Absent, ByImage
 from fcn_jax.metrics.by_image import detail_shapes
-from fcn_jax.runs.scoring import split_name
+from fcn_jax.runs.scoring import of_classes, split_name
 
 _MOST_BYTES = 2**30  # unpacked; a file that says more is damaged
 
@@ -45,8 +45,10 @@ class Kept:
     peak_memory: int | None = None
 
 
-def keep(path: Path, scores: Scores | dict[str, Scores], step: int, source: Source) -> None:
+def keep(path: Path, scores: Any, step: int, source: Source) -> None:
     """Writes what `fcn_jax.runs.scoring.evaluate` counted, atomically.
+
+    Only of outputs that are classes of pixels; without any, no file is written.
 
     Args:
         path: the file, `.npz`.
@@ -55,17 +57,20 @@ def keep(path: Path, scores: Scores | dict[str, Scores], step: int, source: Sour
         source: what was evaluated on.
     """
     arrays: dict[str, np.ndarray] = {}
-    first = next(iter(zip_named(scores)))[1]
+    outputs = of_classes(scores)
+    if not outputs:
+        return
+    first: Any = primary(outputs)
     about = {
         "step": step,
         "split": split_name(source),
         "names": list(first.by_image.names),
-        "class_names": {name: list(names) for name, names in zip_named(source.class_names)},
+        "class_names": {n: list(k) for n, k in zip_named(source.class_names) if n in outputs},
         "boundary_width": first.by_image.boundary_width,
         "seconds_per_image": first.seconds_per_image,
         "peak_memory": first.peak_memory,
     }
-    for name, found in zip_named(scores):
+    for name, found in outputs.items():
         arrays[f"{name}/entries"] = found.by_image.entries.astype(np.uint32)
         for what, values in found.by_image.details.items():
             places = np.flatnonzero(values)

@@ -60,6 +60,7 @@ def load(
             preprocessing,
             class_names=run.class_names,
             options=run.image_options,
+            kinds=run.label_kinds,
         )
     variables, about = load_weights(path)
     if net is None:

@@ -84,7 +84,9 @@ Start = FromScratch | FromWeights | FromRun | FromRuns
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a run computes, and nothing of where it runs. No defaults.
+    """Everything that decides what a run computes, and nothing of where it runs.
+
+    Only `evaluators` has a default.
 
     Attributes:
         model: the net.
@@ -104,6 +106,9 @@ class Recipe:
         evaluate_every: steps between evaluations; 0 for one at the end.
         checkpoint_every: steps between checkpoints; evaluations save one too.
         seed: of initial parameters, order, augmentation and dropout.
+        evaluators: what scores an output, by its name ("" for the only one): values with the
+            members of `fcn_jax.metrics.Evaluator`. None, or an output without one: what fits the
+            labels (docs/scores.md).
     """
 
     model: nn.Module
@@ -122,8 +127,11 @@ class Recipe:
     evaluate_every: int
     checkpoint_every: int
     seed: int
+    evaluators: Mapping[str, Any] | None = None
 
     def __post_init__(self):
+        if self.evaluators is not None:
+            object.__setattr__(self, "evaluators", FrozenDict(self.evaluators))  # hashable
         for field in ("batch_size", "accumulate", "steps"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, found {getattr(self, field)}")

@@ -1,6 +1,7 @@
 """Running a recipe at a place: check, start or resume, train, evaluate, draw."""
 
 import contextlib
+import datetime
 import functools
 import time
 from collections.abc import Callable
@@ -28,23 +29,16 @@ from fcn_jax.nn import savings
 from fcn_jax.report.pictures import write_png
 from fcn_jax.runs.data_sets import DataSets, checked_batches, data_differences, data_sets
 from fcn_jax.runs.description import describe, differences
-from fcn_jax.runs.kept_counts import keep
+from fcn_jax.runs.evaluating import evaluator, show_run
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.recipe import Recipe
-from fcn_jax.runs.scoring import (
-    draw_examples,
-    evaluate,
-    example_names,
-    format_scores,
-    score_line,
-    split_name,
-)
+from fcn_jax.runs.scoring import draw_examples
 from fcn_jax.runs.start import StartingPoint, starting_point
 from fcn_jax.training.events import tensorboard
 from fcn_jax.training.lock import hold
 from fcn_jax.training.loop import Intervals, fit
 from fcn_jax.training.progress import Reporter
-from fcn_jax.training.run_folder import RunFolder
+from fcn_jax.training.run_folder import RunFolder, deciding_score
 from fcn_jax.training.state import State, create_state
 from fcn_jax.training.step import make_train_step
 from fcn_jax.training.stopping import StopRequest
@@ -105,7 +99,7 @@ def run(
         ):
             return None
     say(f"{folder.path}: {recipe.steps} steps done, {time.monotonic() - started:.0f} s this time")
-    evaluations = [line for line in folder.metrics() if "mean_iu" in line]
+    evaluations = [line for line in folder.metrics() if deciding_score(line) is not None]
     if not evaluations:
         raise ValueError(f"{folder.metrics_file}: expected a line with scores, found none")
     return evaluations[-1]
@@ -130,6 +124,7 @@ def _claim(
             "recipe": describe(recipe),
             "preprocessing": describe(start.preprocessing),
             "started_from": start.source,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "environment": environment(),
         },
         lambda stored, _: differences({**stored, **may_differ}, recipe),
@@ -210,25 +205,15 @@ def _train(
         images_per_step=batches.batch_size,
         quiet=not is_leader(),
     )
-    names = example_names(sets.validation)
-
-    def evaluate_state(state: State, step: int) -> dict[str, Any]:
-        scores = evaluate(
-            recipe.model,
-            state.variables,
-            start.preprocessing,
-            sets.validation,
-            batch_size=recipe.batch_size,
-            absent=recipe.absent,
-            mesh=mesh,
-            progress=lambda *_: stop.check(),
-            names=names,
-        )
-        reporter.say(f"{folder.path.name}: step {step}, {format_scores(scores)}")
-        if is_leader():
-            keep(folder.counts_file(step), scores, step, sets.validation)
-        return score_line(scores, step=step, split=split_name(sets.validation))
-
+    evaluate = evaluator(
+        recipe,
+        sets.validation,
+        start.preprocessing,
+        mesh=mesh,
+        folder=folder,
+        reporter=reporter,
+        stop=stop,
+    )
     with reporter, contextlib.closing(read):
         state, reached_the_end = fit(
             state,
@@ -237,14 +222,16 @@ def _train(
             Intervals(**{name: getattr(recipe, name) for name in _INTERVALS}),
             folder=folder,
             checkpoints=folder.checkpoints(),
-            evaluate=evaluate_state,
+            evaluate=evaluate,
             reporter=reporter,
             stop=stop,
+            after_evaluation=lambda: show_run(folder, reporter.say) if is_leader() else None,
         )
     if reached_the_end and is_leader() and not folder.examples_file.exists():
         variables = jax.device_get(state.variables)
         drawn = draw_examples(recipe.model, sets.validation, variables, start.preprocessing)
-        write_png(folder.examples_file, drawn)
+        if drawn is not None:
+            write_png(folder.examples_file, drawn)
     return reached_the_end
 
 

@@ -10,18 +10,24 @@ from jax.sharding import Mesh
 
 from fcn_jax.data.batching import evaluation_batches
 from fcn_jax.data.canvases import choose_canvases
+from fcn_jax.data.kinds import label_kinds
 from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.prefetch import read_ahead
 from fcn_jax.data.source import FileSource, Source
 from fcn_jax.devices.mesh import make_mesh, own_part
+from fcn_jax.inference.answers import answers
 from fcn_jax.inference.by_image import count_by_image
 from fcn_jax.inference.memory import peak_memory
 from fcn_jax.inference.predictor import Predictor
-from fcn_jax.metrics import FOUR, Absent, Scores, score
+from fcn_jax.labels import LabelKind
+from fcn_jax.metrics import FOUR, Absent, Evaluator, Measured, Scores, score
 from fcn_jax.metrics.boundaries import BOUNDARY_WIDTH
 from fcn_jax.preprocessing import AnyPreprocessing
-from fcn_jax.report.palette import class_palette
+from fcn_jax.report.palette import class_palette, coloured
 from fcn_jax.report.pictures import contact_sheet
+from fcn_jax.runs.evaluators import evaluators_of
+
+_OF_PIXELS = (LabelKind.CLASSES, LabelKind.NUMBERS)
 
 
 def evaluate(
@@ -38,7 +44,8 @@ def evaluate(
     details: bool = False,
     boundary_width: float = BOUNDARY_WIDTH,
     names: Sequence[str] | None = None,
-) -> Scores | dict[str, Scores]:
+    evaluators: Mapping[str, Evaluator] | None = None,
+) -> Any:
     """Scores of a net on a whole data set, from one integer confusion matrix.
 
     Of several processes each reads its own part, and all get the scores of the whole.
@@ -57,11 +64,18 @@ def evaluate(
             memory; for one process.
         boundary_width: of the boundary IU, a share of the image's diagonal; 0.005 for Cityscapes.
         names: of the images, if they are known; else those of `example_names`.
+        evaluators: what scores an output, by its name ("" for the only one), in place of what fits
+            the data set's labels (see `evaluators_of`).
 
     Returns:
-        The scores, with what was counted in each image and so with intervals; by name, in the data
-        set's order, if it has several labels.
+        The `Scores`, with what was counted in each image and so with intervals; by name, in the
+        data set's order, if it has several labels. Outputs that are no classes of pixels have
+        `fcn_jax.metrics.Measured`.
+
+    Raises:
+        ValueError: an evaluator does not fit the data set, or the net does not.
     """
+    chosen = evaluators_of(source, evaluators)
     sizes = [source.size(i) for i in range(len(source))]
     mesh = mesh or make_mesh(batch_size)
     batches = evaluation_batches(
@@ -77,6 +91,7 @@ def evaluate(
         read_ahead(batches, 0, len(batches), threads=threads),
         source.num_classes,
         names=example_names(source) if names is None else names,
+        evaluators=chosen,
         mesh=mesh,
         details=details,
         boundary_width=boundary_width,
@@ -84,14 +99,19 @@ def evaluate(
         progress=None if progress is None else lambda n: progress(n, len(batches)),
     )
     cost = {"seconds_per_image": seconds, "peak_memory": peak_memory()} if details else {}
-    return as_plain(
-        {
-            name: dataclasses.replace(
-                score(counted.matrix(), absent=absent), by_image=counted, **cost
-            )
-            for name, _, counted in zip_named(source.num_classes, images)
-        }
-    )
+
+    def scored(counted: Any) -> Scores | Measured:
+        if isinstance(counted, Measured):
+            return dataclasses.replace(counted, **cost)
+        return dataclasses.replace(score(counted.matrix(), absent=absent), by_image=counted, **cost)
+
+    outputs = zip_named(source.num_classes, images)
+    return as_plain({name: scored(counted) for name, _, counted in outputs})
+
+
+def of_classes(scores: Any) -> dict[str, Scores]:
+    """Those of the scores that are of classes of pixels, by output."""
+    return {name: found for name, found in zip_named(scores) if isinstance(found, Scores)}
 
 
 def example_names(source: Source) -> tuple[str, ...]:
@@ -101,19 +121,27 @@ def example_names(source: Source) -> tuple[str, ...]:
     return tuple(source[i].name for i in range(len(source)))
 
 
-def score_line(scores: Scores | dict[str, Scores], **more: Any) -> dict[str, Any]:
+def score_line(scores: Any, **more: Any) -> dict[str, Any]:
     """The line of `metrics.jsonl` for an evaluation.
 
     The four scores are those of the first output; names of the others' begin with the output's, as
-    in `geometric_mean_iu`.
+    in `geometric_mean_iu` and `depth_rmse`. If the first output is no classes of pixels, its names
+    do so too, and `best_by` is the name of the score that chooses the best checkpoint.
     """
-    line = {**more, **{name: getattr(primary(scores), name) for name in FOUR}}
-    for output, others in list(scores.items())[1:] if isinstance(scores, dict) else ():
-        line |= {f"{output}_{name}": getattr(others, name) for name in FOUR}
+    line = dict(more)
+    for place, (output, found) in enumerate(zip_named(scores)):
+        if isinstance(found, Scores):
+            values, prefix = {name: getattr(found, name) for name in FOUR}, bool(place)
+        else:
+            values, prefix = found.scores, bool(output)
+        start = f"{output}_" if prefix else ""
+        if not place and isinstance(found, Measured):
+            line["best_by"] = start + found.best
+        line |= {start + name: value for name, value in values.items()}
     return line
 
 
-def format_scores(scores: Scores | dict[str, Scores]) -> str:
+def format_scores(scores: Any) -> str:
     """The scores as a line of text."""
     if not isinstance(scores, dict):
         return str(scores)
@@ -122,23 +150,33 @@ def format_scores(scores: Scores | dict[str, Scores]) -> str:
 
 def draw_examples(
     net: nn.Module, source: Source, variables: Any, preprocessing: AnyPreprocessing, count: int = 4
-) -> np.ndarray:
-    """Image, truth and prediction of a few examples, side by side."""
+) -> np.ndarray | None:
+    """Image, truth and prediction of a few examples, side by side; of the first output of pixels.
+
+    None if there is no such output.
+    """
+    kinds = dict(zip_named(label_kinds(source)))
+    name = next((n for n, kind in kinds.items() if kind in _OF_PIXELS), None)
+    if name is None:
+        return None
     predict = Predictor(net, variables, preprocessing)
     picks = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
     predict.prepare(source.size(int(i)) for i in picks)
-    first = next(iter(source.num_classes)) if isinstance(source.num_classes, Mapping) else None
-    rows = []
+    rows, classes = [], kinds[name] is LabelKind.CLASSES
     for example in (source[int(i)] for i in picks):
-        label = predict(example.image)
-        rows.append(
-            (picture(example.image), primary(example.label), label[first] if first else label)
+        label, found = (
+            dict(zip_named(values))[name]
+            for values in (example.label, answers(predict, example.image, kinds))
         )
+        if not classes:
+            highest = float(np.nanmax(label, initial=0))
+            label, found = coloured(label, highest), coloured(found, highest)
+        rows.append((picture(example.image), label, found))
     return contact_sheet(
         rows,
         ("image", "truth", "prediction"),
-        class_names=primary(source.class_names),
-        palette=class_palette(primary(source.num_classes)),
+        class_names=dict(zip_named(source.class_names))[name] if classes else (),
+        palette=class_palette(dict(zip_named(source.num_classes))[name]) if classes else None,
     )
 
 

@@ -6,7 +6,7 @@ code that a run folder names is imported, unless the caller says so.
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import flax.linen as nn
 
 from fcn_jax.damage import reason
 from fcn_jax.data.images import AS_STORED, ImageOptions
+from fcn_jax.data.kinds import label_kinds
 from fcn_jax.data.source import Source
 from fcn_jax.metrics import Absent
 from fcn_jax.runs.description import NotOursError, build, is_ours
@@ -69,6 +70,20 @@ class StoredRun:
     def validation_set(self) -> Source:
         """What it was evaluated on. Raises ValueError as `model`."""
         return self._part("validation_set", Source)
+
+    @property
+    def evaluators(self) -> Mapping[str, Any] | None:
+        """What the recipe scores outputs with, where it says so. Raises ValueError as `model`."""
+        stored = self.described["recipe"].get("evaluators")
+        return self._part("evaluators", dict) if stored else None
+
+    @property
+    def label_kinds(self) -> Any:
+        """What the outputs' labels are, by name if there are several; None if not known."""
+        try:
+            return label_kinds(self.train_set)
+        except NotOursError:
+            return None
 
     @property
     def absent(self) -> Absent:

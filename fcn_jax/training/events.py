@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fcn_jax.metrics import FOUR
-
 
 def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
     """Returns a function that writes a line of metrics as TensorBoard events below `path`.
@@ -23,8 +21,9 @@ def tensorboard(path: Path) -> Callable[[dict[str, Any]], None]:
 
     def write(line: dict[str, Any]) -> None:
         group = line.get("split", "train")
-        for name in line.keys() & {"loss", "images_per_second", "waiting", *FOUR}:
-            writer.add_scalar(f"{group}/{name}", line[name], line["step"])
+        for name, value in line.items():
+            if isinstance(value, float):
+                writer.add_scalar(f"{group}/{name}", value, line["step"])
         writer.flush()
 
     return write

@@ -18,7 +18,7 @@ from fcn_jax.atomic import write_atomically
 from fcn_jax.devices.processes import is_leader
 from fcn_jax.training.checkpoints import Checkpoints
 from fcn_jax.training.progress import Reporter
-from fcn_jax.training.run_folder import RunFolder
+from fcn_jax.training.run_folder import RunFolder, deciding_score
 from fcn_jax.training.state import State, not_finite
 from fcn_jax.training.step import Batch
 from fcn_jax.training.stopping import StoppedError, StopRequest
@@ -122,7 +122,7 @@ class _Losses:
             return
         self._folder.append(step=step, loss=sum(losses) / len(losses))
         if self._reporter.speed:
-            self._folder.append_speed(step=step, **self._reporter.speed)
+            self._folder.append_speed(step=step, **self._reporter.speed, time=round(time.time()))
 
 
 def _evaluated(
@@ -131,9 +131,11 @@ def _evaluated(
     evaluate: Callable[[State, int], dict[str, Any]],
     folder: RunFolder,
     checkpoints: Checkpoints,
+    after: Callable[[], object],
 ) -> bool:
     """Evaluate a saved state, unless that was done before; False where asked to stop."""
-    if any(line["step"] == step and "mean_iu" in line for line in folder.metrics()):
+    done = (line["step"] for line in folder.metrics() if deciding_score(line) is not None)
+    if step in done:
         return True
     try:
         folder.append(**evaluate(jax.block_until_ready(state), step))
@@ -141,6 +143,7 @@ def _evaluated(
         return False
     checkpoints.keep_only(step, folder.best_step())
     folder.keep_counts_of(step, folder.best_step())
+    after()
     return True
 
 
@@ -155,6 +158,7 @@ def fit(
     evaluate: Callable[[State, int], dict[str, Any]],
     reporter: Reporter,
     stop: StopRequest | None = None,
+    after_evaluation: Callable[[], object] = lambda: None,
 ) -> tuple[State, bool]:
     """Train from `state.step` to `intervals.steps`.
 
@@ -169,6 +173,7 @@ def fit(
             StoppedError. If the run is stopped or killed first, the resumed run evaluates.
         reporter: shows the progress.
         stop: asks to stop early.
+        after_evaluation: called when an evaluation is complete, with its line in the folder.
 
     Returns:
         The last state, saved, and whether all is done: not if SIGTERM or Ctrl-C stopped the run.
@@ -183,7 +188,7 @@ def fit(
 
     def evaluated() -> bool:
         return not intervals.evaluates_at(step) or _evaluated(
-            state, step, evaluate, folder, checkpoints
+            state, step, evaluate, folder, checkpoints, after_evaluation
         )
 
     with contextlib.ExitStack() as noting:

@@ -2,7 +2,8 @@
 
 `recipe.json` (what ran), `data.json` (on which data), `metrics.jsonl` (one JSON object a line),
 `speed.jsonl` (how fast), `checkpoints/`, and `validation_STEP.npz` (what was counted in each image
-at the last and the best evaluation). A run that was killed at any moment can be resumed from its
+at the last and the best evaluation; `pictures_STEP.npz`, a few images with their predictions), and
+`report.html`, which shows all of it. A run that was killed at any moment can be resumed from its
 folder.
 """
 
@@ -34,6 +35,7 @@ class RunFolder:
         metrics_file: one JSON object a line, in order of steps.
         speed_file: the same for speed, which differs from run to run.
         examples_file: predictions of the last state, drawn when all steps are done.
+        page_file: the page that shows the run.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.speed_file = path / "speed.jsonl"
         self.examples_file = path / "examples.png"
+        self.page_file = path / "report.html"
         self._listener = listener
         self._writes = writes
         self._lock = lock
@@ -179,6 +182,10 @@ class RunFolder:
         """
         return _read_lines(self.metrics_file) if self._lines is None else list(self._lines)
 
+    def speed(self) -> list[dict[str, Any]]:
+        """All complete lines of `speed.jsonl`; raises ValueError as `metrics`."""
+        return _read_lines(self.speed_file)
+
     def append(self, **line: Any) -> None:
         """Add a line; a line cut off by a kill is dropped when the run is resumed."""
         if self._lines is None:
@@ -210,7 +217,7 @@ class RunFolder:
             self._lines = kept
             return
         self.keep_counts_of(*(line["step"] for line in kept))
-        fast = [line for line in _read_lines(self.speed_file) if line["step"] <= step]
+        fast = [line for line in self.speed() if line["step"] <= step]
         for file, lines in ((self.metrics_file, kept), (self.speed_file, fast)):
             text = "".join(json.dumps(line) + "\n" for line in lines)
             write_atomically(file, lambda part, text=text: part.write_text(text))
@@ -220,17 +227,33 @@ class RunFolder:
         of = "validation" if split is None else "split_" + re.sub(r"[^\w.-]", "-", split)
         return self.path / f"{of}_{step}.npz"
 
+    def pictures_file(self, step: int) -> Path:
+        """A few validation images with their predictions after `step`."""
+        return self.path / f"pictures_{step}.npz"
+
     def keep_counts_of(self, *steps: int | None) -> None:
-        """Remove what was counted in the validation images at other steps."""
-        kept = {self.counts_file(step).name for step in steps if step is not None}
-        for path in self.path.glob("validation_*.npz") if self._writes else ():
-            if path.name not in kept:
+        """Remove what was counted in the validation images, and pictures, of other steps."""
+        kept = {
+            f(s) for s in steps if s is not None for f in (self.counts_file, self.pictures_file)
+        }
+        every = (p for kind in ("validation", "pictures") for p in self.path.glob(f"{kind}_*.npz"))
+        for path in every if self._writes else ():
+            if path not in kept:
                 path.unlink()
 
     def best_step(self) -> int | None:
-        """The evaluated step with the highest mean IU (the first of equals), or None."""
-        scored = [line for line in self.metrics() if not math.isnan(line.get("mean_iu", math.nan))]
-        return max(scored, key=lambda line: line["mean_iu"])["step"] if scored else None
+        """The evaluated step with the highest `deciding_score` (the first of equals), or None."""
+        scores = [(deciding_score(line), line["step"]) for line in self.metrics()]
+        scored = [pair for pair in scores if pair[0] is not None and not math.isnan(pair[0])]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def deciding_score(line: dict[str, Any]) -> float | None:
+    """The score that chooses the best checkpoint; None if the line is not an evaluation's.
+
+    It is the mean IU, or what `best_by` names where the first output is no classes of pixels.
+    """
+    return line.get(line.get("best_by", "mean_iu"))
 
 
 def _read_object(file: Path, remedy: str) -> dict[str, Any]:
@@ -249,7 +272,9 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
             line = _parsed(text, where, remedy)
             if type(line.get("step")) is not int:
                 raise ValueError(f"{where} is damaged: expected an integer `step`. {remedy}")
-            for name in line.keys() & {"loss", "mean_iu"}:
+            if not isinstance(line.get("best_by", ""), str):
+                raise ValueError(f"{where} is damaged: `best_by` is not a name. {remedy}")
+            for name in line.keys() & {"loss", "mean_iu", line.get("best_by")}:
                 if type(line[name]) not in (int, float):
                     raise ValueError(f"{where} is damaged: `{name}` is not a number. {remedy}")
             found.append(line)

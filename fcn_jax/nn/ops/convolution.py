@@ -27,7 +27,8 @@ def convolve(
 
     A few groups (AlexNet's two) are computed as separate convolutions: on a CPU the gradient of a
     grouped kernel takes six to eight times as long. Depthwise convolutions are sums of shifted
-    products there (see `depthwise.py`). Large dense kernels (fc6, fc7) are matrix
+    products there (see `depthwise.py`), and the gradient of a 1x1 kernel is a matrix product, where
+    XLA transposes both maps first. Large dense kernels (fc6, fc7) are matrix
     products on a CPU, where the convolution is slower, and its gradient even more, that of fc6 many
     times. Strided kernels on few channels (conv1 of AlexNet, GoogLeNet and SqueezeNet) take blocks
     of `stride`² cells as one cell. For all others a CPU computes the kernel's gradient on a padded
@@ -55,6 +56,8 @@ def convolve(
         return _large_conv(x, kernel, padding)
     if stride > 1 and groups == dilation == 1 and kernel.shape[2] <= _FEW:
         return _conv_by_blocks(x, kernel, stride, padding)
+    if kernel.shape[0] == groups == 1 and not any(padding):
+        return _pointwise_conv(x, kernel, stride)
     if any(padding):
         return _padded_conv(x, kernel, *geometry)
     return _plain_conv(x, kernel, *geometry)
@@ -109,6 +112,18 @@ def _padded_conv(x, kernel, stride, padding, groups, dilation):
 
         of_kernel = _gradient_of(on_padded)
         return _gradient_of(plain)(x, kernel, g)[0], of_kernel(kernel, g)[0]
+
+    return _with_gradient(plain, on_cpu, _gradient_of(plain), x, kernel)
+
+
+def _pointwise_conv(x, kernel, stride):
+    def plain(x, kernel):
+        return _plain_conv(x, kernel, stride, (0, 0), 1)
+
+    def on_cpu(x, kernel, g):
+        seen = x[:, ::stride, ::stride].reshape(-1, x.shape[3])
+        of_kernel = (seen.T @ g.reshape(-1, g.shape[3])).reshape(kernel.shape)
+        return _gradient_of(plain)(x, kernel, g)[0], of_kernel
 
     return _with_gradient(plain, on_cpu, _gradient_of(plain), x, kernel)
 

@@ -11,7 +11,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn_jax.arithmetic import ceil_div
-from fcn_jax.nn.ops.sums import channel_sums
 
 
 def shifted_products(
@@ -40,15 +39,22 @@ def gradients(
     dilation: int,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "k k 1 c"]]:
     """The gradients of `x` and of the kernel, from that of the result, `g`."""
-    (h, w), k = g.shape[1:3], kernel.shape[0]
-    padded = _padded(x, padding, padding)
-    of_taps = [
-        channel_sums(_cells(padded, i * dilation, j * dilation, h, w, stride) * g)
-        for i, j in _taps(k)
-    ]
-    return _of_input(x, kernel, g, stride, padding, dilation), jnp.stack(of_taps).reshape(
-        kernel.shape
-    )
+    of_kernel = _of_kernel(_padded(x, padding, padding), g, kernel.shape[0], stride, dilation)
+    return _of_input(x, kernel, g, stride, padding, dilation), of_kernel[:, :, None]
+
+
+def _of_kernel(padded, g, k, stride, dilation):
+    """Row by row: a row of `g` and the rows that it sees stay in the cache for all taps."""
+    b, h, w, c = g.shape
+
+    def add_row(row, total):
+        seen = lax.dynamic_slice_in_dim(padded, row * stride, (k - 1) * dilation + 1, 1)
+        g_row = lax.dynamic_slice_in_dim(g, row, 1, 1)
+        taps = (_cells(seen, i * dilation, j * dilation, 1, w, stride) for i, j in _taps(k))
+        return total + jnp.stack([jnp.sum(tap * g_row, (1, 2)) for tap in taps])
+
+    total = lax.fori_loop(0, h, add_row, jnp.zeros((k * k, b, c), g.dtype))
+    return total.sum(1).reshape(k, k, c)
 
 
 def _of_input(x, kernel, g, stride, padding, dilation):
