@@ -110,7 +110,9 @@ def test_options_of_images_travel_with_the_run(tmp_path, capsys):
 
 def test_folders_of_before_have_the_defaults():
     now = Folders(num_classes=3)
-    stored = {k: v for k, v in describe(now).items() if k not in ("max_value", "bands", "label_values")}
+    stored = {
+        k: v for k, v in describe(now).items() if k not in ("max_value", "bands", "label_values")
+    }
     assert not list(differences(stored, now))
     assert list(differences(stored, dataclasses.replace(now, bands=(3, 2, 1))))
 

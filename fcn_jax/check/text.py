@@ -9,7 +9,7 @@ from fcn_jax.check.findings import Finding
 from fcn_jax.check.inspect import Report
 from fcn_jax.check.summary import Summary
 
-_MOST_LINES = 12  # of a label map
+_MOST_LINES = 40  # of a label map
 
 
 def page_of_text(title: str, report: Report, short: Summary, width: int = 96) -> str:

@@ -41,7 +41,7 @@ def check(
         print(page_of_text(str(data), report, short))
         if page is not None:
             print(f"page with pictures: {write_page(page, str(data), report, short)}")
-        sys.exit(1 if report.wrong else 0)
+    sys.exit(1 if report.wrong else 0)
 
 
 def of_options(options: SetOptions, data: Path) -> tuple[dict[str, Any], bool]:

@@ -38,8 +38,7 @@ def predict(
             for each. Depth is a 16-bit gray PNG of millimetres.
         probabilities: write the probability of every class too, NAME_probabilities.npy: float32
             (rows, columns, classes).
-        confidence: write the probability of the predicted class too, NAME_confidence.png: gray of
-            16 bits, 65535 is 1.
+        confidence: write the predicted class's probability too, NAME_confidence.png: 65535 is 1.
         entropy: write how undecided the classes are too, NAME_entropy.png: gray of 16 bits, 0 where
             one class is certain, 65535 where all are equally likely.
         tile: label every image in tiles of that many pixels to a side, or auto, as large as memory

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, UInt8
 
 from fcn_jax.data.named import as_plain, zip_named
 from fcn_jax.devices.compiling import jit
-from fcn_jax.devices.mesh import shard_batch
+from fcn_jax.devices.mesh import replicated_sharding, shard_batch
 from fcn_jax.inference.confusion import (
     ENTRIES,
     check_batch,
@@ -62,8 +62,7 @@ def count_by_image(
             -1 in rows without an image. `evaluation_batches` has it.
         num_classes: k; for a net with several outputs a dictionary of them, by output.
         names: names of all images.
-        evaluators: what measures the outputs that are no classes of pixels, by output; "" for the
-            only output.
+        evaluators: of outputs that are no classes of pixels, by output ("" for the only one).
         mesh: as there.
         details: also count what the scores beyond the four need (`image_details`).
         boundary_width: of the boundary IU, a share of the image's diagonal.
@@ -71,26 +70,20 @@ def count_by_image(
         progress: called after each batch with the number of batches.
 
     Returns:
-        The counts (`ByImage`), or what an evaluator measured (`Measured`), by output if the net has
-        several: the same for any batch size and devices. And, with details, the seconds of the
-        device from an image to its counts: the median of three runs of the last batch, whose images
-        are the largest.
+        The counts (`ByImage`), or what an evaluator measured (`Measured`), by output if there are
+        several: the same for any batch size and devices. And, with details, the device's seconds
+        per image: the median of three runs of the last batch, whose images are the largest.
 
     Raises:
         ValueError: a batch or the net is not what is expected; or details are asked for in one of
-            several processes, which sees a part of the images only.
+            several processes, which sees a part of the images.
     """
     _check_details(details, boundary_width)
     outputs = dict(num_classes) if isinstance(num_classes, Mapping) else {"": num_classes}
     classes = FrozenDict({k: n for k, n in outputs.items() if k not in evaluators})
-    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    variables = jax.device_put(variables, sharding)
-    tallies = {
-        name: _Measures(names, evaluators[name])
-        if name in evaluators
-        else _Tally(names, n, details, boundary_width)
-        for name, n in outputs.items()
-    }
+    variables = jax.device_put(variables, None if mesh is None else replicated_sharding(mesh))
+    tallies: dict[str, Any] = {name: _Measures(names, e) for name, e in evaluators.items()}
+    tallies |= {k: _Tally(names, n, details, boundary_width) for k, n in classes.items()}
     count = functools.partial(_count, net, preprocess, classes, mesh, details, variables)
     placed: dict[str, Any] = {}
 
@@ -111,7 +104,7 @@ def count_by_image(
             if progress is not None:
                 progress(number)
     seconds = _seconds(lambda: count(placed)) / len(placed["index"]) if details and placed else None
-    return as_plain({name: tally.result() for name, tally in tallies.items()}), seconds
+    return as_plain({name: tallies[name].result() for name in outputs}), seconds
 
 
 def _add(
@@ -230,12 +223,13 @@ def _count(
         if name not in num_classes:
             found["measured"][name] = labels, scores.dense() if is_coarse(scores) else scores
             continue
-        check_scores(num_classes[name], labels, scores)
+        k: Any = num_classes[name]
+        check_scores(k, labels, scores)
         if details:
             found["details"][name] = best = map_over_tiles(_best, scores)
-            found["counts"][name] = _counts(num_classes[name], labels, best[0])
+            found["counts"][name] = _counts(k, labels, best[0])
         else:
-            found["counts"][name] = _counts_of_scores(num_classes[name], labels, scores)
+            found["counts"][name] = _counts_of_scores(k, labels, scores)
     return everywhere(mesh, found)
 
 

@@ -1,5 +1,7 @@
 """How certain a prediction is, at every pixel."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Float32, UInt16
 
@@ -15,13 +17,13 @@ def sigmoid(scores: Float32[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b"]:
     return (1 + np.tanh(scores / 2)) / 2
 
 
-def confidence(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"] | np.floating:
-    """The probability of the predicted class, 1 / k to 1."""
+def confidence(probabilities: Float[np.ndarray, "*b k"]) -> Any:
+    """The probability of the predicted class, 1 / k to 1: float `*b`."""
     return probabilities.max(axis=-1)
 
 
-def entropy(probabilities: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b"] | np.floating:
-    """The entropy of the classes' probabilities as a part of the largest, log k: 0 to 1.
+def entropy(probabilities: Float[np.ndarray, "*b k"]) -> Any:
+    """The entropy of the classes' probabilities as a part of the largest, log k: 0 to 1, `*b`.
 
     0 = one class is certain; 1 = all classes are equally likely. Of one class it is 0.
     """

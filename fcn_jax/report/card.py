@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcn_jax.atomic import write_atomically
 from fcn_jax.metrics.bootstrap import interval_text
 from fcn_jax.metrics.classes import title as title_of
@@ -32,6 +34,7 @@ class Card:
         weights_licence: of the weights, a sentence.
         data_licence: of the data that they were trained on, a sentence.
         remarks: what else a user should know.
+        task: as model hubs call it.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Card:
     weights_licence: str = "Not recorded: it is that of where the weights are from."
     data_licence: str = "Not recorded: it is that of the publisher of the training data."
     remarks: Sequence[str] = ()
+    task: str = "image-segmentation"
 
 
 def write_card(path: Path, card: Card) -> list[Path]:
@@ -77,7 +81,11 @@ def _json(card: Card) -> str:
 
 def _markdown(card: Card) -> str:
     rows = [
-        (title_of(name), f"{100 * value:.1f}", interval_text(ends))
+        (
+            title_of(name),
+            f"{100 * value:.1f}",
+            interval_text(None if ends is None else np.array(ends)),
+        )
         for name, (value, ends) in card.scores.items()
     ]
     classes = {name: names for name, names in card.class_names.items() if names}
@@ -97,7 +105,7 @@ def _head(card: Card) -> dict[str, Any]:
     """The front matter. Source: the Hugging Face hub's metadata of model cards."""
     head: dict[str, Any] = {
         "library_name": "fcn_jax",
-        "pipeline_tag": "image-segmentation" if card.class_names else "image-classification",
+        "pipeline_tag": card.task,
         "license": "other",
         "license_name": "see-below",
         "tags": ["fcn_jax", "jax", "semantic-segmentation"],
@@ -108,7 +116,7 @@ def _head(card: Card) -> dict[str, Any]:
             for name, (value, _) in card.scores.items()
         ]
         data = {"type": card.evaluated_on.split(",")[0], "name": card.evaluated_on}
-        task = {"type": "image-segmentation"}
+        task = {"type": card.task}
         results = [{"task": task, "dataset": data, "metrics": metrics}]
         head |= {
             "metrics": [metric["type"] for metric in metrics],

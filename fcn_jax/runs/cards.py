@@ -111,6 +111,7 @@ def conversion_card(kind: str, conversion: Conversion) -> Card:
         class_names=dict(zip_named(about.class_names)),
         remarks=[*conversion.remarks, *(f"left out: {note}" for note in conversion.notes)],
         weights_licence=_OF_PUBLISHER.get(kind, Card.weights_licence),
+        task="image-segmentation" if about.net else "image-classification",
     )
 
 

@@ -71,8 +71,9 @@ def keep(path: Path, scores: Any, step: int, source: Source) -> None:
         "peak_memory": first.peak_memory,
     }
     for name, found in outputs.items():
-        arrays[f"{name}/entries"] = found.by_image.entries.astype(np.uint32)
-        for what, values in found.by_image.details.items():
+        images: Any = found.by_image
+        arrays[f"{name}/entries"] = images.entries.astype(np.uint32)
+        for what, values in images.details.items():
             places = np.flatnonzero(values)
             arrays[f"{name}/{what}/places"] = places.astype(np.uint32)
             exact = np.float64 if what == "confidence" else np.uint32

@@ -64,18 +64,16 @@ def evaluate(
             memory; for one process.
         boundary_width: of the boundary IU, a share of the image's diagonal; 0.005 for Cityscapes.
         names: of the images, if they are known; else those of `example_names`.
-        evaluators: what scores an output, by its name ("" for the only one), in place of what fits
-            the data set's labels (see `evaluators_of`).
+        evaluators: by output, in place of those of `evaluators_of`; "" for the only output.
 
     Returns:
-        The `Scores`, with what was counted in each image and so with intervals; by name, in the
-        data set's order, if it has several labels. Outputs that are no classes of pixels have
-        `fcn_jax.metrics.Measured`.
+        The `Scores`, with what was counted in each image and so with intervals; `Measured` of
+        outputs that are no classes of pixels. By name, in the data set's order, if there are
+        several.
 
     Raises:
-        ValueError: an evaluator does not fit the data set, or the net does not.
+        ValueError: the net or an evaluator does not fit the data set.
     """
-    chosen = evaluators_of(source, evaluators)
     sizes = [source.size(i) for i in range(len(source))]
     mesh = mesh or make_mesh(batch_size)
     batches = evaluation_batches(
@@ -91,7 +89,7 @@ def evaluate(
         read_ahead(batches, 0, len(batches), threads=threads),
         source.num_classes,
         names=example_names(source) if names is None else names,
-        evaluators=chosen,
+        evaluators=evaluators_of(source, evaluators),
         mesh=mesh,
         details=details,
         boundary_width=boundary_width,
@@ -99,14 +97,15 @@ def evaluate(
         progress=None if progress is None else lambda n: progress(n, len(batches)),
     )
     cost = {"seconds_per_image": seconds, "peak_memory": peak_memory()} if details else {}
-
-    def scored(counted: Any) -> Scores | Measured:
-        if isinstance(counted, Measured):
-            return dataclasses.replace(counted, **cost)
-        return dataclasses.replace(score(counted.matrix(), absent=absent), by_image=counted, **cost)
-
     outputs = zip_named(source.num_classes, images)
-    return as_plain({name: scored(counted) for name, _, counted in outputs})
+    return as_plain({name: _scored(counted, absent, cost) for name, _, counted in outputs})
+
+
+def _scored(counted: Any, absent: Absent, cost: dict[str, Any]) -> Scores | Measured:
+    """What was counted or measured of an output, with its scores."""
+    if isinstance(counted, Measured):
+        return dataclasses.replace(counted, **cost)
+    return dataclasses.replace(score(counted.matrix(), absent=absent), by_image=counted, **cost)
 
 
 def of_classes(scores: Any) -> dict[str, Scores]:

@@ -243,16 +243,16 @@ class RunFolder:
 
     def best_step(self) -> int | None:
         """The evaluated step with the highest `deciding_score` (the first of equals), or None."""
-        scores = [(deciding_score(line), line["step"]) for line in self.metrics()]
-        scored = [pair for pair in scores if pair[0] is not None and not math.isnan(pair[0])]
+        scored = [
+            (score, line["step"])
+            for line in self.metrics()
+            if (score := deciding_score(line)) is not None and not math.isnan(score)
+        ]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def deciding_score(line: dict[str, Any]) -> float | None:
-    """The score that chooses the best checkpoint; None if the line is not an evaluation's.
-
-    It is the mean IU, or what `best_by` names where the first output is no classes of pixels.
-    """
+    """The mean IU, or what `best_by` names; None if the line is not an evaluation's."""
     return line.get(line.get("best_by", "mean_iu"))
 
 
