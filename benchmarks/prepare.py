@@ -71,7 +71,7 @@ def prepare(case: Case, folder: Path) -> None:
         export(variables, path, preprocessing=CAFFE, net=net)
         return
     arrays = {}
-    for keys, value in flatten_dict(variables).items():
+    for keys, value in dict[Any, Any](flatten_dict(variables)).items():
         layer = torch_name("/".join(keys[1:-1]))
         value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
         arrays[f"{layer}.{ENDINGS.get(keys[-1], keys[-1])}"] = np.ascontiguousarray(value)

@@ -14,7 +14,7 @@ COMMANDS = {
     "convert": "Convert weights of other frameworks to ours (.safetensors).",
     "export": "Write our parameters under Caffe's names, as arrays or for PyTorch.",
     "evaluate": "Score a run on a whole data set: four metrics and the table of classes.",
-    "compare": "Compare runs on the same images: scores, classes and images, with paired intervals.",
+    "compare": "Compare runs on the same images, with paired intervals: scores, classes, images.",
     "report": "Write the page of a run, or of several side by side: what ran, scores, images.",
     "predict": "Label images of any size: an index PNG in palette colours and an overlay for each.",
     "submit": "Write the folder and archive that PASCAL VOC's evaluation server takes.",

@@ -27,9 +27,9 @@ class TinyTrunk(nn.Module):
         return {"conv2": x, "pool2": MaxPool(name="pool2")(x)}
 
 
-def scenes(length: int, seed: int) -> SceneLabels:
+def scenes(length: int, seed: int, smallest: tuple[int, int]) -> SceneLabels:
     return SceneLabels(
-        scenes=Scenes(length=length, seed=seed, largest=(40, 40), smallest=(24, 24), num_classes=4)
+        scenes=Scenes(length=length, seed=seed, largest=(32, 32), smallest=smallest, num_classes=4)
     )
 
 
@@ -44,8 +44,8 @@ RECIPE = Recipe(
             "shapes": heads.Vector(3),
         },
     ),
-    train_set=scenes(12, 0),
-    validation_set=scenes(5, 1),
+    train_set=scenes(12, 0, (24, 24)),
+    validation_set=scenes(5, 1, (32, 32)),
     start=FromScratch(
         preprocessing=Preprocessing(channels="RGB", mean=(120.0,) * 3, std=(64.0,) * 3)
     ),
@@ -63,7 +63,7 @@ RECIPE = Recipe(
     accumulate=2,
     steps=6,
     with_replacement=False,
-    augment=Augment(mirror=True, scale=(0.8, 1.25), crop=(32, 32), jitter=4),
+    augment=Augment(mirror=True, scale=(0.8, 1.25), crop=(28, 28), jitter=4),
     frozen=(),
     absent=Absent.IN_NEITHER,
     evaluate_every=3,

@@ -4,14 +4,19 @@ How they are read, padded, moved and checked; what is measured of them, against 
 recipe with all kinds of labels at once.
 """
 
+import csv
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import fcn_jax as fcn
 import fcn_jax.runs.run as run_module
@@ -350,9 +355,42 @@ def test_a_run_with_all_kinds_evaluates_loads_and_predicts(recipe, trained, caps
     drawn = model.overlay(example.image, alpha=1.0)
     assert set(drawn) == {"semantic", "depth"}
     np.testing.assert_array_equal(np.asarray(drawn["depth"]), coloured(found["depth"]))
-    with pytest.raises(SystemExit):
-        predict(trained, (trained / "examples.png",), recipe=str(EVERY))
-    assert "no class of every pixel" in capsys.readouterr().err
+
+
+def test_predict_writes_millimetres_and_a_table_of_answers(recipe, trained, tmp_path):
+    example, out = recipe.validation_set[1], tmp_path / "out"
+    Image.fromarray(example.image).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as stop:
+        predict(trained, (tmp_path / "a.png",), out=out, recipe=str(EVERY), confidence=True)
+    assert not stop.value.code
+    found = fcn.load(trained, recipe=str(EVERY))(example.image)
+    with Image.open(out / "a_depth.png") as stored:
+        assert stored.mode == "I;16"
+        expected = np.clip(np.rint(found["depth"] * 1000), 0, 65535)
+        np.testing.assert_array_equal(np.asarray(stored), expected)
+    with Image.open(out / "a_semantic.png") as stored:
+        np.testing.assert_array_equal(np.asarray(stored), found["semantic"])
+    with Image.open(out / "a_depth_overlay.png") as stored:
+        mixed = np.rint(0.5 * example.image + 0.5 * coloured(found["depth"], 10.0))
+        np.testing.assert_array_equal(np.asarray(stored), mixed)
+    assert {path.name for path in out.glob("*confidence*")} == {"a_semantic_confidence.png"}
+    header, row = csv.reader((out / "predictions.csv").read_text().splitlines())
+    names = recipe.validation_set.class_names
+    shapes = "; ".join(n for n, yes in zip(names["shapes"], found["shapes"], strict=True) if yes)
+    assert header == ["image", "label", "scene", "shapes"]
+    assert row[1:] == ["a.png", names["scene"][found["scene"]], shapes]
+
+
+@pytest.mark.slow
+def test_images_and_rows_over_devices_give_the_same_run(trained, tmp_path):
+    command = [sys.executable, str(EVERY), "--workdir", str(tmp_path), "--mesh", "data=2,space=2"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for one, other in zip(*(RunFolder(f).metrics() for f in (trained, tmp_path)), strict=True):
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"split"}:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-4, err_msg=name)
 
 
 def test_colours_of_numbers_rise_from_blue_to_yellow():

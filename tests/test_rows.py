@@ -33,6 +33,7 @@ CHAINS = (
     ("pascalcontext_fcn32s", "pascalcontext_fcn16s", "pascalcontext_fcn8s"),
     ("siftflow_squeezenet", "siftflow_squeezenet_geometry"),
     ("nyud_squeezenet",),
+    ("nyud_depth",),
 )
 QUICK = {"nyud_fcn32s_color_d"}
 WIDTH = 1 / 32
@@ -141,7 +142,7 @@ def small(recipe):
     }
     return dataclasses.replace(
         recipe,
-        model=narrow(recipe.model),
+        model=recipe.model if getattr(recipe.start, "package", "") else narrow(recipe.model),
         batch_size=min(recipe.batch_size, 2),
         accumulate=min(recipe.accumulate, 2),
         steps=2,

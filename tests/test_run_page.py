@@ -373,3 +373,20 @@ def test_pictures_of_a_page_are_pictures(trained):
         data = base64.b64decode(attrs["src"].split(",")[1])
         with Image.open(io.BytesIO(data)) as picture:
             assert picture.convert("RGB").size == (300, 300)
+
+
+def test_outputs_that_are_no_classes_have_their_scores_in_their_own_units(folder):
+    for file in folder.glob("*.npz"):
+        file.unlink()
+    lines = [
+        {"step": step, "split": "x", "best_by": "depth_accuracy", "depth_accuracy": 0.1 * step}
+        | {"depth_rmse": 3.25 - step}
+        for step in (1, 2)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = read(write_report([folder]))
+    text = " ".join(page.text.split())
+    assert "Depth accuracy 0.2 on x, at step 2" in text
+    assert "depth rmse 1.25" in text and "Scores, per cent" not in text
+    assert "This page has no" not in text
+    assert "depth accuracy" in [x["aria-label"] for x in page.all("svg")]

@@ -30,19 +30,16 @@ def predict(
     Args:
         run: the run's folder.
         images: images, or folders of them; of a net with several inputs, the first.
-        out: folder for the results.
+        out: folder for the results; what is said of a whole image is in its predictions.csv.
         step: a checkpoint; the best one by default.
         recipe: module or file of the run's recipe, which is imported; needed only if its net is not
             part of fcn_jax.
-        inputs: another input, NAME=FOLDER, whose files have the names of the images; give it once
-            for each. Depth is a 16-bit gray PNG of millimetres.
-        probabilities: write the probability of every class too, NAME_probabilities.npy: float32
-            (rows, columns, classes).
+        inputs: another input, NAME=FOLDER, with files named as the images; depth in 16 bits, mm.
+        probabilities: write the probability of every class too, NAME_probabilities.npy, float32.
         confidence: write the predicted class's probability too, NAME_confidence.png: 65535 is 1.
-        entropy: write how undecided the classes are too, NAME_entropy.png: gray of 16 bits, 0 where
-            one class is certain, 65535 where all are equally likely.
-        tile: label every image in tiles of that many pixels to a side, or auto, as large as memory
-            allows; the labels are the same. By default, only images that memory does not hold.
+        entropy: write how undecided classes are too, NAME_entropy.png: 0 is certain, 65535 equal.
+        tile: label every image in tiles of that many pixels to a side, or auto: as memory allows;
+            the labels are the same. By default, only images that memory does not hold.
         max_value: the number that is white in images of 16 bits; by default as in the run.
         bands: which bands of an image are red, green and blue, such as 4,3,2; as in the run.
     """
@@ -59,7 +56,7 @@ def predict(
         stored = StoredRun(run, recipe=recipe)
         if not images:
             raise ValueError("name at least one image, or a folder of images")
-        check_kinds(stored.label_kinds)
+        kinds = of_outputs(stored)
         variables, preprocessing = run_variables(run, step)
         if tile is not None or len(images) > 10 or any(path.is_dir() for path in images):
             variables = prepack(stored.model, variables)
@@ -75,6 +72,8 @@ def predict(
                 probabilities=probabilities,
                 confidence=confidence,
                 entropy=entropy,
+                kinds=kinds,
+                class_names=stored.class_names,
                 options=image_options(stored.train_set, max_value, bands),
                 progress=progress,
                 say=say,
@@ -104,21 +103,23 @@ def colours(class_names: Any) -> tuple[Any, Any]:
     return as_plain(palettes), as_plain(like_others)
 
 
-def check_kinds(kinds: Any) -> None:
-    """Refuses outputs that are no classes of pixels: there is no file for them yet.
+def of_outputs(stored: Any) -> dict[str, Any]:
+    """What the outputs are, by name.
 
     Raises:
-        ValueError: names them, and says what predicts them.
+        ValueError: one has several numbers at every pixel, which a picture does not hold.
     """
     from fcn_jax.data.named import zip_named
     from fcn_jax.labels import LabelKind
 
-    others = [n for n, k in zip_named(kinds or LabelKind.CLASSES) if k is not LabelKind.CLASSES]
-    if others:
-        raise ValueError(
-            f"the run's output {', '.join(others) or 'is'} {'is' if others[0] else ''} no class of "
-            "every pixel, which alone `predict` writes; use fcn_jax.load(run)(image) in Python"
-        )
+    kinds = stored.label_kinds or LabelKind.CLASSES
+    for name, kind, names in zip_named(kinds, stored.class_names or {"": ()}):
+        if kind is LabelKind.NUMBERS and len(names) > 1:
+            raise ValueError(
+                f"{name or 'the output'} has {len(names)} numbers at every pixel, and a picture "
+                "holds one; use fcn_jax.load(run)(image) in Python"
+            )
+    return dict(zip_named(kinds))
 
 
 def image_options(source: Any, max_value: int | None, bands: str | None) -> Any:

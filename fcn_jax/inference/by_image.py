@@ -79,11 +79,11 @@ def count_by_image(
             several processes, which sees a part of the images.
     """
     _check_details(details, boundary_width)
-    outputs = dict(num_classes) if isinstance(num_classes, Mapping) else {"": num_classes}
+    outputs = dict(num_classes if isinstance(num_classes, Mapping) else {"": num_classes})
     classes = FrozenDict({k: n for k, n in outputs.items() if k not in evaluators})
     variables = jax.device_put(variables, None if mesh is None else replicated_sharding(mesh))
     tallies: dict[str, Any] = {name: _Measures(names, e) for name, e in evaluators.items()}
-    tallies |= {k: _Tally(names, n, details, boundary_width) for k, n in classes.items()}
+    tallies |= {k: _Tally(names, outputs[k], details, boundary_width) for k in classes}
     count = functools.partial(_count, net, preprocess, classes, mesh, details, variables)
     placed: dict[str, Any] = {}
 

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from fcn_jax.atomic import write_atomically
 from fcn_jax.data.check import frames_line
 from fcn_jax.data.errors import legible
 from fcn_jax.data.images import AS_STORED, ImageOptions
+from fcn_jax.data.named import zip_named
 from fcn_jax.data.readers import Header, read_header
 from fcn_jax.data.walk import image_endings, said, walk
 from fcn_jax.inference.geotiff import keep_georeference
 from fcn_jax.inference.inputs import AnyPaths, InputFiles, OtherInputs, size_of
 from fcn_jax.inference.memory import any_size
 from fcn_jax.inference.result_files import ResultFiles, Style
+from fcn_jax.labels import LabelKind
 
 
 class Failure(NamedTuple):
@@ -49,6 +52,8 @@ def predict_files(
     probabilities: bool = False,
     confidence: bool = False,
     entropy: bool = False,
+    kinds: Mapping[str, LabelKind] | None = None,
+    class_names: Any = None,
     options: ImageOptions = AS_STORED,
     progress: Callable[[float, int], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -58,9 +63,8 @@ def predict_files(
     NAME is the image's name without its ending. Of a folder, `out` has the same subfolders. Of
     several folders that hold equal names, each gets a subfolder. If a name is taken still, it
     becomes `NAME_jpg` (the ending), then `NAME_2`. No image that is read is ever written over.
-    `predictions.csv` says which image became which label. The label of a GeoTIFF is written as
-    `NAME.tif` too, at the same place (see `fcn_jax.inference.geotiff`). An image that cannot be
-    read, or does not fit in memory, stops no other image.
+    `predictions.csv` says which image became which label. The label of a GeoTIFF becomes `NAME.tif`
+    too (see `fcn_jax.inference.geotiff`). An image that cannot be read stops no other image.
 
     Args:
         predictor: an `AnySize`; or any function from an image, uint8 (h, w, 3) RGB, to a label,
@@ -76,6 +80,8 @@ def predict_files(
         probabilities: whether to write also `NAME_probabilities.npy` (see `ResultFiles`).
         confidence: whether to write also `NAME_confidence.png`.
         entropy: whether to write also `NAME_entropy.png`.
+        kinds: what outputs are, by name, if they are no classes of pixels (see `Style`).
+        class_names: by output; what is said of whole images, in `predictions.csv`, has these names.
         options: what image files do not say of their pixels.
         progress: called after each image and each row of tiles: images done, a fraction, and all.
         say: called with a line on folders with other files, and on images of several frames.
@@ -87,6 +93,7 @@ def predict_files(
         ValueError: if `inputs` are not those of the net, or `out` lies in a folder to read.
         OSError: if a file cannot be written.
     """
+    said: dict[Path, dict[str, Any]] = {}
     style = Style(
         palette=palette,
         overlay=overlay,
@@ -94,9 +101,30 @@ def predict_files(
         probabilities=probabilities,
         confidence=confidence,
         entropy=entropy,
+        kinds=kinds or {},
+        note=said.__setitem__,
     )
-    others = OtherInputs(getattr(predictor, "inputs", ()), inputs or {})
-    targets, headers, failures = _planned(paths, Path(out), say, style, others)
+    written, failures = _predict_all(
+        predictor, paths, Path(out), style, inputs or {}, options, progress, say
+    )
+    if written:
+        _write_table(Path(out), written, style, class_names, said)
+    return Predicted(written, failures)
+
+
+def _predict_all(
+    predictor: Any,
+    paths: Iterable[Path | str],
+    out: Path,
+    style: Style,
+    inputs: Mapping[str, Path],
+    options: ImageOptions,
+    progress: Callable[[float, int], None] | None,
+    say: Callable[[str], None],
+) -> tuple[dict[Path, Path], list[Failure]]:
+    """Writes the files of every image that can be read; arguments as in `predict_files`."""
+    others = OtherInputs(getattr(predictor, "inputs", ()), inputs)
+    targets, headers, failures = _planned(paths, out, say, style, others)
     if prepare := getattr(predictor, "prepare", None):
         prepare(header.size for header in headers)
     predict_file = getattr(predictor, "predict_file", None) or _whole(predictor)
@@ -106,18 +134,17 @@ def predict_files(
         keep_georeference(path, style.labels(target), say)
         return target
 
-    return _predicted(predict, targets, failures, Path(out), style, progress)
+    return _predicted(predict, targets, failures, style, progress), failures
 
 
 def _predicted(
     predict: Callable[..., Path],
     targets: dict[Path, Path],
     failures: list[Failure],
-    out: Path,
     style: Style,
     progress: Callable[[float, int], None] | None,
-) -> Predicted:
-    """Predicts each image that can be read, and writes `predictions.csv`."""
+) -> dict[Path, Path]:
+    """Predicts each image that can be read: the label's file by its image's."""
     written = {}
     for number, (path, target) in enumerate(targets.items(), start=1):
 
@@ -131,15 +158,32 @@ def _predicted(
             failures.append(Failure(path, _reason(error, path, style.files(target))))
         if progress is not None:
             progress(number, len(targets))
-    if written:
-        table = io.StringIO()
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(("image", "label"))
-        rows.writerows(
-            (legible(i), legible(label.relative_to(out))) for i, label in written.items()
-        )
-        write_atomically(out / "predictions.csv", lambda draft: draft.write_text(table.getvalue()))
-    return Predicted(written, failures)
+    return written
+
+
+def _write_table(
+    out: Path,
+    written: dict[Path, Path],
+    style: Style,
+    class_names: Any,
+    said: Mapping[Path, Mapping[str, Any]],
+) -> None:
+    """Writes `predictions.csv`: each image, its label, and the answers for the whole image."""
+    names = dict(zip_named(class_names)) if class_names else {}
+    columns = {name: names.get(name) for name in style.of_image}
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("image", "label", *(name or "answer" for name in columns)))
+    for image, label in written.items():
+        answers = (_text(said[label][name], of_name) for name, of_name in columns.items())
+        rows.writerow((legible(image), legible(label.relative_to(out)), *answers))
+    write_atomically(out / "predictions.csv", lambda draft: draft.write_text(table.getvalue()))
+
+
+def _text(answer: Any, names: Any) -> str:
+    """The name of a class, or of all attributes that are true; their numbers without names."""
+    places = [answer] if isinstance(answer, int) else np.flatnonzero(answer).tolist()
+    return "; ".join(names[i] if names else str(i) for i in places)
 
 
 def _reason(error: Exception, path: Path, files: list[Path]) -> str:

@@ -11,10 +11,12 @@ from jaxtyping import UInt8
 
 from fcn_jax.atomic import draft, naming
 from fcn_jax.data.named import primary, zip_named
+from fcn_jax.inference.answers import answer
 from fcn_jax.inference.certainty import as_16_bits, confidence, entropy, softmax
 from fcn_jax.inference.large_files.strips import check_png, png_rows
-from fcn_jax.report.palette import voc_palette
-from fcn_jax.report.pictures import overlay
+from fcn_jax.labels import LabelKind
+from fcn_jax.report.palette import coloured, voc_palette
+from fcn_jax.report.pictures import laid_over, overlay
 
 _PART_BYTES = 1 << 25  # of the numbers that are worked on at a time
 _DEPTH_OF_WHITE = 10_000  # millimetres, where depth is drawn in gray
@@ -33,6 +35,9 @@ class Style:
         probabilities: whether to write the probability of every class.
         confidence: whether to write that of the predicted class.
         entropy: whether to write the entropy of the probabilities (see `certainty.entropy`).
+        kinds: what the outputs are, by name ("" for the only one), where they are no classes of
+            pixels.
+        note: called with the target and the answers, by name, of outputs for the whole image.
     """
 
     palette: Any = None
@@ -41,16 +46,30 @@ class Style:
     probabilities: bool = False
     confidence: bool = False
     entropy: bool = False
+    kinds: Mapping[str, LabelKind] = dataclasses.field(default_factory=dict)
+    note: Callable[[Path, dict[str, Any]], None] = lambda *_: None
 
     @property
     def scores(self) -> bool:
         """Whether scores are needed, and not only labels."""
-        return self.probabilities or self.confidence or self.entropy
+        others = any(kind is not LabelKind.CLASSES for kind in self.kinds.values())
+        return self.probabilities or self.confidence or self.entropy or others
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The outputs' names; "" for a net of one output."""
-        return tuple(name for name, _ in zip_named(self.palette))
+        """The names of the outputs of pixels; "" for a net of one output."""
+        names = (name for name, _ in zip_named(self.palette))
+        return tuple(name for name in names if name not in self.of_image)
+
+    @property
+    def of_image(self) -> dict[str, LabelKind]:
+        """The outputs for the whole image."""
+        kinds = LabelKind.CLASS, LabelKind.ATTRIBUTES
+        return {name: kind for name, kind in self.kinds.items() if kind in kinds}
+
+    def is_numbers(self, output: str) -> bool:
+        """Whether an output is a number at every pixel."""
+        return self.kinds.get(output) is LabelKind.NUMBERS
 
     def files(self, target: Path) -> list[Path]:
         """The files that are written for an image.
@@ -59,10 +78,14 @@ class Style:
             target: `FOLDER/NAME.png`, the label's file. Each of several outputs has its own:
                 `FOLDER/NAME_OUTPUT.png`.
         """
-        ends = [".png"] + ["_overlay.png"] * self.overlay
-        ends += ["_probabilities.npy"] * self.probabilities
-        ends += ["_confidence.png"] * self.confidence + ["_entropy.png"] * self.entropy
-        return [label.with_name(label.stem + e) for label in self.labels(target) for e in ends]
+        files = []
+        for output, label in zip(self.outputs, self.labels(target), strict=True):
+            ends = [".png"] + ["_overlay.png"] * self.overlay
+            if not self.is_numbers(output):
+                ends += ["_probabilities.npy"] * self.probabilities
+                ends += ["_confidence.png"] * self.confidence + ["_entropy.png"] * self.entropy
+            files += [label.with_name(label.stem + end) for end in ends]
+        return files
 
     def labels(self, target: Path) -> list[Path]:
         """Of these files, the labels."""
@@ -76,6 +99,10 @@ class ResultFiles:
     For each output: the label, a palette PNG whose values are the classes; the overlay, an RGB PNG;
     the probabilities, an `.npy` of float32 (h, w, k), which sum to 1 at every pixel; confidence and
     entropy, gray PNGs of 16 bits in which 65535 is 1.
+
+    Numbers, such as depth in metres: a gray PNG of 16 bits, in thousandths (millimetres), 0 to
+    65.535; the overlay has them in colours, 10 and more in yellow. Outputs for the whole image have
+    no file; they go to `Style.note`.
     """
 
     def __init__(self, target: Path | str, size: tuple[int, int], style: Style, *, images: Any):
@@ -93,6 +120,7 @@ class ResultFiles:
         target = Path(target)
         check_png(target)
         self._size, self._style, self._stack = size, style, contextlib.ExitStack()
+        self._target = target
         read = {Path(path).resolve() for _, path in zip_named(images)}
         for file in style.files(target):
             if file.resolve() in read:
@@ -117,12 +145,18 @@ class ResultFiles:
                 are several outputs.
         """
         shown = picture(image)
+        if kinds := self._style.of_image:
+            named = dict(zip_named(result))
+            self._style.note(self._target, {n: answer(named[n], k) for n, k in kinds.items()})
         for place, output in enumerate(self._style.outputs):
             found = result[output] if output else result
             for rows in _parts(found):
                 self._write_output(place, output, shown[rows], found[rows])
 
     def _write_output(self, place: int, output: str, shown: np.ndarray, found: np.ndarray) -> None:
+        if self._style.is_numbers(output):
+            self._write_numbers(place, shown, found[..., 0])
+            return
         palette, background = (
             given[output] if isinstance(given, Mapping) else given
             for given in (self._style.palette, self._style.background)
@@ -144,6 +178,18 @@ class ResultFiles:
             next(writers)(as_16_bits(confidence(probabilities)))
         if self._style.entropy:
             next(writers)(as_16_bits(entropy(probabilities)))
+
+    def _write_numbers(self, place: int, shown: np.ndarray, found: np.ndarray) -> None:
+        if len(self._writers) == place:
+            enter, size = self._stack.enter_context, self._size
+            writers: list[Any] = [enter(png_rows(next(self._files), size, sixteen_bits=True))]
+            if self._style.overlay:
+                writers.append(enter(png_rows(next(self._files), size)))
+            self._writers.append(writers)
+        thousandths = np.rint(np.nan_to_num(found) * 1000)
+        self._writers[place][0](np.clip(thousandths, 0, 65535).astype(np.uint16))
+        if self._style.overlay:
+            self._writers[place][1](laid_over(shown, coloured(found, _DEPTH_OF_WHITE / 1000), 0.5))
 
     def _opened(self, palette: np.ndarray, classes: int) -> Iterator[Callable[[Any], None]]:
         """The writers of one output, as in `Style.files`."""

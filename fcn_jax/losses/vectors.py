@@ -2,7 +2,7 @@
 
 Scores are (b, k). A loss is a sum over what is labelled in the batch, divided once; where a batch
 is spread over devices, the sums are over all of them. Loss and gradient of what is missing are
-exactly 0. `sizes` say nothing about the whole image, and are not used.
+exactly 0. `sizes` say nothing about the whole image, and are not used. Its scores are never coarse.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ class ClassOfImage:
 
     label_smoothing: float = 0.0
 
+    takes_coarse_scores: ClassVar[bool] = True
     of_softmax: ClassVar[bool] = True
 
     def __call__(
@@ -73,6 +74,8 @@ class Attributes:
     """
 
     positive_weight: float = 1.0
+
+    takes_coarse_scores: ClassVar[bool] = True
 
     def __call__(
         self, scores: Float[Array, "..."], labels: Num[Array, "..."], *, sizes: Any = None

@@ -86,7 +86,7 @@ class Segmenter(nn.Module):
         maps = {"image": image, "trunk": next(reversed(trunk.values())), **maps}
         heads = self._heads(train=train or self.is_initializing())
         outputs = {name: head(maps, train=train) for name, head in heads.items()}
-        outputs = _marked(outputs, image, trunk)
+        outputs = _marked(outputs, image, maps["trunk"])
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
     def _heads(self, *, train: bool) -> dict[str, Any]:
@@ -94,13 +94,12 @@ class Segmenter(nn.Module):
         return {name: head for name, head in heads.items() if train or not head.auxiliary}
 
 
-def _marked(outputs: dict[str, Any], image: FeatureMap, trunk: Mapping[str, FeatureMap]) -> Any:
+def _marked(outputs: dict[str, Any], image: FeatureMap, deepest: FeatureMap) -> dict[str, Any]:
     """Outputs that are NaN for images of which the trunk's deepest map has no cell.
 
     A compiled program cannot raise, and such an output would mean nothing. Images of no pixels,
     which fill up a batch, stay.
     """
-    deepest = next(reversed(trunk.values()))
     if deepest.size is None or image.size is None:
         return outputs
     fits = jnp.any(image.size < 1, axis=1) | jnp.all(deepest.size >= 1, axis=1)

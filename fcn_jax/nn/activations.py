@@ -1,6 +1,9 @@
 """Functions of each value, from `FeatureMap` to `FeatureMap`."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 
 from fcn_jax.nn import ops
 from fcn_jax.nn.background import pointwise, whole
@@ -13,8 +16,12 @@ def relu(x: FeatureMap) -> FeatureMap:
 
 
 def relu6(x: FeatureMap) -> FeatureMap:
-    """The values, cut off below 0 and above 6."""
-    return pointwise(x, jax.nn.relu6).replace(nonnegative=True)
+    """The values, cut off below 0 and above 6; the gradient is 0 at both, as in torch."""
+
+    def cut(values: Any) -> Any:
+        return jnp.where(values <= 0, 0, jnp.where(values >= 6, 6, values))
+
+    return pointwise(x, cut).replace(nonnegative=True)
 
 
 def hard_swish(x: FeatureMap) -> FeatureMap:

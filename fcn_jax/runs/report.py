@@ -52,7 +52,7 @@ def shown(folder: RunFolder) -> ShownRun:
         counts = _read(lambda: read_kept(folder.counts_file(step)), notes)
         pictures = _read(lambda: read_examples(folder.pictures_file(step)), notes)
         missing = [w for w, x in (("intervals and classes", counts), ("images", pictures)) if not x]
-        if missing:
+        if missing and (counts or any("mean_iu" in line for line in lines)):
             notes.append(
                 f"This page has no {' and no '.join(missing)}: they were not kept for step {step}. "
                 f"Evaluate the run once: python -m fcn_jax evaluate {folder.path}"

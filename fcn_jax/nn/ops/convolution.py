@@ -27,12 +27,13 @@ def convolve(
 
     A few groups (AlexNet's two) are computed as separate convolutions: on a CPU the gradient of a
     grouped kernel takes six to eight times as long. Depthwise convolutions are sums of shifted
-    products there (see `depthwise.py`), and the gradient of a 1x1 kernel is a matrix product, where
-    XLA transposes both maps first. Large dense kernels (fc6, fc7) are matrix
-    products on a CPU, where the convolution is slower, and its gradient even more, that of fc6 many
-    times. Strided kernels on few channels (conv1 of AlexNet, GoogLeNet and SqueezeNet) take blocks
-    of `stride`² cells as one cell. For all others a CPU computes the kernel's gradient on a padded
-    copy of the map, in a half to a quarter of the time that it takes when XLA adds the zeros.
+    products there (see `depthwise.py`). The gradients of a 1x1 convolution are matrix products,
+    where XLA would transpose the maps and the kernel first. Large dense kernels (fc6, fc7) are
+    matrix products on a CPU, where the convolution is slower, and its gradient even more, that of
+    fc6 many times. Strided kernels on few channels (conv1 of AlexNet, GoogLeNet and SqueezeNet)
+    take blocks of `stride`² cells as one cell. For all others a CPU computes the kernel's gradient
+    on a padded copy of the map, in a half to a quarter of the time that it takes when XLA adds the
+    zeros.
 
     Args:
         x: the map.
@@ -121,9 +122,11 @@ def _pointwise_conv(x, kernel, stride):
         return _plain_conv(x, kernel, stride, (0, 0), 1)
 
     def on_cpu(x, kernel, g):
-        seen = x[:, ::stride, ::stride].reshape(-1, x.shape[3])
-        of_kernel = (seen.T @ g.reshape(-1, g.shape[3])).reshape(kernel.shape)
-        return _gradient_of(plain)(x, kernel, g)[0], of_kernel
+        seen, rows = x[:, ::stride, ::stride].reshape(-1, x.shape[3]), g.reshape(-1, g.shape[3])
+        of_kernel = (seen.T @ rows).reshape(kernel.shape)
+        if stride > 1:
+            return _gradient_of(plain)(x, kernel, g)[0], of_kernel
+        return (rows @ kernel[0, 0].T).reshape(x.shape), of_kernel
 
     return _with_gradient(plain, on_cpu, _gradient_of(plain), x, kernel)
 

@@ -45,7 +45,7 @@ def normalize_batch(
         bias: of each channel.
         epsilon: added to the variance.
     """
-    run = _normalize if savings.current().fast_operations else _normalize.fun
+    run: Any = _normalize if savings.current().fast_operations else _plain_normalize
     out, found = run(epsilon, x, inside, scale, bias)
     return out, jax.tree.map(lax.stop_gradient, found)
 
@@ -58,15 +58,19 @@ def _only(inside, x):
     return x if inside is None else jnp.where(inside, x, 0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _normalize(epsilon, x, inside, scale, bias):
+def _plain_normalize(epsilon, x, inside, scale, bias) -> tuple[Any, Any]:
     found = mean, var, _ = moments(x, inside)
     factor = lax.rsqrt(var + epsilon) * scale
     return _only(inside, (x - mean) * factor + bias), found
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize(epsilon, x, inside, scale, bias) -> Any:
+    return _plain_normalize(epsilon, x, inside, scale, bias)
+
+
 def _forward(epsilon, x, inside, scale, bias):
-    out, found = _normalize(epsilon, x, inside, scale, bias)
+    out, found = _plain_normalize(epsilon, x, inside, scale, bias)
     return (out, found), (x, inside, scale, found)
 
 

@@ -1,5 +1,7 @@
 """Sums of each channel over all cells of a batch."""
 
+import functools
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -17,13 +19,15 @@ def channel_sums(x: Float[Array, "b h w c"]) -> Float[Array, " c"]:
     return lax.platform_dependent(x, cpu=_by_rows, default=lambda x: jnp.sum(x, (0, 1, 2)))
 
 
-def _by_rows(x):
+def _by_rows(x: Array) -> Array:
     rows = min(_ROWS, x.shape[1])
     n = x.shape[1] // rows
     parts = [sum(x[:, i * n : (i + 1) * n] for i in range(rows))]
     if n * rows < x.shape[1]:
         parts.append(x[:, n * rows :])
-    return sum(_by_products(lax.optimization_barrier(part)) for part in parts)
+    return functools.reduce(
+        jnp.add, (_by_products(lax.optimization_barrier(part)) for part in parts)
+    )
 
 
 def _by_products(x):

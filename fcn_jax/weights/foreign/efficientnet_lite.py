@@ -6,6 +6,7 @@ models/official/efficientnet/lite/efficientnet_lite_builder.py, `MEAN_RGB` and `
 
 import re
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -66,7 +67,10 @@ def read_efficientnet_lite(path: AnyPath, net: nn.Module | None = None) -> Impor
     # `num_batches_tracked` counts the batches in the running averages; no net needs it.
     left = {name: a for name, a in arrays.items() if not name.endswith("num_batches_tracked")}
     check_empty(left, path)
-    check_finite({"/".join(k[1:]): [array] for k, array in flatten_dict(variables).items()}, path)
+    check_finite(
+        {"/".join(k[1:]): [array] for k, array in dict[Any, Any](flatten_dict(variables)).items()},
+        path,
+    )
     return Imported(
         net=made,
         blobs={},

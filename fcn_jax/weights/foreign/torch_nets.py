@@ -149,7 +149,8 @@ def _trunk(arrays: Arrays, path: Path, epsilon: float) -> tuple[Any, str]:
     if "features.1.0.layer_scale" in arrays:
         stages = tuple(_count(arrays, rf"features\.{n}\.(\d+)\..*") for n in (1, 3, 5, 7))
         dims = tuple(np.shape(arrays[f"features.{n}.0.layer_scale"])[0] for n in (1, 3, 5, 7))
-        return ConvNeXt(stages, dims), "classifier.2"
+        made: Any = ConvNeXt
+        return made(stages, dims), "classifier.2"
     names = ", ".join(list(arrays)[:3])
     raise ValueError(
         f"{path} holds a net that is not known here (its arrays are {names}, …); expected a "
@@ -190,7 +191,7 @@ def _segmenter(published: Published, arrays: Arrays, path: Path, publisher: str)
 
 
 def _check_finite(variables: dict[str, Any], path: Path) -> None:
-    flat = flatten_dict(variables)
+    flat = dict[Any, Any](flatten_dict(variables))
     check_finite({"/".join(key[1:]): [array] for key, array in flat.items()}, path)
 
 
