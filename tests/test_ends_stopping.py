@@ -12,7 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import fcn_jax.runs.run as run_module
 from fcn_jax.devices import processes
-from fcn_jax.runs import experiment
+from fcn_jax.runs import evaluating, experiment
 from fcn_jax.runs.lookup import import_recipe_module
 from fcn_jax.runs.place import Place
 from fcn_jax.runs.run import run
@@ -91,7 +91,7 @@ def test_stopped_between_two_checkpoints_the_metrics_end_the_same(
 def test_an_evaluation_that_was_left_is_made_by_the_resumed_run(
     recipe, whole, tmp_path, monkeypatch, at, how
 ):
-    evaluate, batches_done = run_module.evaluate, []
+    evaluate, batches_done = evaluating.evaluate, []
 
     def interrupted(model, variables, *arguments, progress, **options):
         def after_batch(done, total):
@@ -109,7 +109,7 @@ def test_an_evaluation_that_was_left_is_made_by_the_resumed_run(
 
     stop = StopRequest()
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "evaluate", interrupted)
+        patch.setattr(evaluating, "evaluate", interrupted)
         if how is RuntimeError:
             with pytest.raises(RuntimeError):
                 ran(recipe, tmp_path)

@@ -31,6 +31,13 @@ NETS = {
         skips=("fire8",),
         final_upsampling=fcn.NormalizedUpsampling,
     ),
+    "efficientnet-lite": fcn.FCN(
+        fcn.EfficientNetLite(0, width=1 / 8),
+        CLASSES,
+        skips=("stage5", "stage3", "stage2"),
+        upsampling=fcn.NormalizedUpsampling,
+        final_upsampling=fcn.NormalizedUpsampling,
+    ),
 }
 
 

@@ -12,6 +12,7 @@ TRUNKS = {
     "vgg": fcn.VGG16(width=1 / 64, batch_norm=True),
     "squeezenet": fcn.SqueezeNet(),
     "googlenet": fcn.GoogLeNet(width=1 / 32),
+    "efficientnet-lite": fcn.EfficientNetLite(0, width=1 / 8),
     "resnet": fcn.ResNet(18, width=1 / 32),
     "mobilenet": fcn.MobileNetV3(width=1 / 32),
     "convnext": fcn.ConvNeXt(depths=(1, 1, 2, 1), ring=16, width=1 / 32),

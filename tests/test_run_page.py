@@ -19,6 +19,7 @@ from fcn_jax.commands.evaluate import evaluate as evaluate_command
 from fcn_jax.commands.report import report as report_command
 from fcn_jax.metrics import ByImage
 from fcn_jax.report.plots import Line, confusion_plot, line_plot
+from fcn_jax.report.run_page import Output
 from fcn_jax.report.shown import Example, ShownRun, flat
 from fcn_jax.runs.kept_counts import read_kept
 from fcn_jax.runs.kept_examples import choose, read_examples, write_examples
@@ -316,6 +317,16 @@ def test_any_names_and_the_largest_page(tmp_path):
     assert not page.all("script") and names[0] in page.text and "日本語" in page.text
     assert "195 classes with the fewest pixels are left out" in page.text
     assert write_page([hostile(3, names)] * 8, tmp_path / "b.html").stat().st_size < 5e6
+
+
+def test_classes_are_in_order_of_their_iu_and_those_that_are_nowhere_come_last():
+    entries = np.array([(0, 0, 0, 5), (0, 1, 0, 5), (0, 3, 3, 9)])
+    images = ByImage(names=("a",), num_classes=4, entries=entries)
+    shown = dataclasses.replace(hostile(4, ["p", "q", "none", "s"]), images={"": images})
+    rows = Output("", [shown]).classes
+    assert [row.name for row in rows] == ["s", "p", "q", "none"]
+    assert [row.cells[0].text for row in rows] == ["100.0", "50.0", "0.0", "–"]
+    assert [row.share for row in rows] == ["47.4", "26.3", "26.3", "–"]
 
 
 def test_examples_that_do_not_fit_are_refused(tmp_path):

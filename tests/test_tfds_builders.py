@@ -125,7 +125,7 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
     missing = tmp_path / "VOC2012" / "JPEGImages" / "b.jpg"
     image, out = missing.read_bytes(), tmp_path / "tfds"
     missing.unlink()
-    with pytest.raises(DataError, match="b.jpg: no such file"):
+    with pytest.raises(DataError, match="b.jpg: there is no such file"):
         build("voc_segmentation/2012", tmp_path, out)
     with pytest.raises(DataError, match="not prepared"):
         len(TFDS(builder="voc_segmentation/2012", split="train", root=out))

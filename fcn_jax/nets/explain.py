@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 
 from fcn_jax.nets.inputs import placeholder
-from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap
+from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, Padding, low_high
 from fcn_jax.nn.layers import Conv, Crop, MaxPool
 from fcn_jax.nn.upsampling import Upsampling
 
@@ -23,7 +23,8 @@ class Row:
         kind: its class.
         kernel: rows and columns of its kernel, 0 where it has none.
         stride: its stride; of an upsampling, 1/factor.
-        padding: zero cells on each side, an unstored ring of the input included.
+        padding: zero cells on each side, or before the first and after the last; an unstored ring
+            of the input included.
         shape: rows, columns, channels of its result.
         grid_stride: input pixels between neighbouring cells of the result.
         grid_offset: input coordinate of the result's cell 0.
@@ -37,7 +38,7 @@ class Row:
     kind: str
     kernel: int
     stride: Fraction
-    padding: int
+    padding: Padding
     shape: tuple[int, int, int]
     grid_stride: Fraction
     grid_offset: Fraction
@@ -72,6 +73,8 @@ def _row(layer: Any, x: FeatureMap, y: FeatureMap) -> Row:
     params = layer.variables.get("params", {})
     shape = (*y.shape, y.channels)
     kernel = getattr(layer, "kernel", 0)
+    low, high = low_high(getattr(layer, "padding", 0))
+    ring = x.ring if isinstance(layer, Conv) else 0
     flops = 0
     if isinstance(layer, Conv):
         flops = 2 * prod(shape) * kernel**2 * (x.channels // layer.groups)
@@ -82,7 +85,7 @@ def _row(layer: Any, x: FeatureMap, y: FeatureMap) -> Row:
         kind=type(layer).__name__,
         kernel=kernel,
         stride=Fraction(1, layer.factor) if upsampling else Fraction(getattr(layer, "stride", 1)),
-        padding=getattr(layer, "padding", 0) + (x.ring if isinstance(layer, Conv) else 0),
+        padding=low + ring if low == high else (low + ring, high + ring),
         shape=shape,
         grid_stride=y.grid.stride,
         grid_offset=y.grid.offset,

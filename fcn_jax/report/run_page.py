@@ -93,7 +93,7 @@ class Output:
             if is_background(label, name):
                 css = f"rgb({3 * f' {BEHIND}'})"
             rows.append(ClassRow(label, name, css, share, f"{images[label]:,}", *both))
-        return sorted(rows, key=lambda row: -(row.cells[0].value or -1))
+        return sorted(rows, key=lambda row: _last(row.cells[0].value))
 
     def _paired(self, places: list[dict[str, int]]) -> Iterator[tuple[Any, dict[str, int]]]:
         return zip(self._found, places, strict=True)
@@ -183,6 +183,11 @@ def _cell(value: Any, ends: Any) -> Cell:
     text = interval_text(ends)
     span = (100 * float(ends[0]), 100 * float(ends[1])) if text else None
     return Cell(percent(value), text, 100 * value, span)
+
+
+def _last(value: float | None) -> float:
+    """A key that sorts the highest value first, and None last."""
+    return 1.0 if value is None else -value
 
 
 def _of_class(found: tuple[Any, Any], score: str, place: int | None) -> Cell:
