@@ -16,7 +16,7 @@ def compare(
     json: bool = False,
     most: int = 10,
 ) -> None:
-    """Compare runs on the same images: scores, classes and images, with paired intervals.
+    """Compare runs on the same images, with paired intervals: scores, classes, images.
 
     Nothing is computed again: it reads what training and `evaluate` kept in the runs' folders. The
     scores beyond the four are compared where `evaluate` counted them in all runs.
