@@ -1,9 +1,7 @@
 """EfficientNet-Lite0 on NYUDv2: 40 classes and depth from one trunk, on a CPU.
 
-Published for the nets of Eigen and Fergus on VGG16 (ICCV 2015; the 654 test images): pixel accuracy
-65.6, mean accuracy 45.1, mean IU 34.1, f.w. IU 51.4; depth delta 1 76.9, abs rel 0.158, rmse 0.641,
-whose means are over the pixels of all images. Here 100 of the 795 training and validation images
-are held out by a fixed rule (`NYUDv2(split="holdout")`).
+Published: none for this net. 100 of the 795 training and validation images are held out by a fixed
+rule (`NYUDv2(split="holdout")`).
 Ours: not run.
 
 Depth is a label: metres, missing where the sensor saw nothing. Both heads stand on the same skips.
