@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fcn_jax.devices.compiling import use_compile_cache
+from fcn_jax.devices.memory import keep_memory
 from fcn_jax.devices.processes import join
 from fcn_jax.runs.command_line import arguments as given_arguments
 from fcn_jax.runs.command_line import interruptible
@@ -76,6 +77,7 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
     place: Place = args.place
     launch: Launch = args.launch
     with messages(launch.debug):
+        keep_memory()
         use_compile_cache()
         changes = {} if made else changed_fields(recipe, args.recipe)
         stop = StopRequest()
