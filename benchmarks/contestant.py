@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.case import Case
 from benchmarks.turns import host_peak, reset_host_peak, serve
+from fcn_jax.devices.memory import keep_memory
 
 
 def make(name: str, library: str, case: Case, folder: Path, iterations: int) -> Callable:
@@ -61,6 +62,7 @@ def make(name: str, library: str, case: Case, folder: Path, iterations: int) -> 
 
 def main() -> None:
     given = json.loads(sys.argv[1])
+    keep_memory()  # for all contestants, who need not know of it
     case, folder = Case.from_json(given["case"]), Path(given["folder"])
     if given["role"] == "files":
         from benchmarks.prepare import prepare  # imports jax, which other engines do not need
