@@ -66,9 +66,13 @@ class SceneTrunk(EfficientNetLite):
         }
 
 
+TRUNK = SceneTrunk(2)
+
+
 def adamw(steps: int) -> AdamW:
     """AdamW with the pretrained layers at 0.3 of the rate of the new layers."""
-    pretrained = ("stem", "stem_bn", *(f"block{i}" for i in range(23)))
+    blocks = sum(TRUNK.repeats)
+    pretrained = ("stem", "stem_bn", *(f"block{i}" for i in range(blocks)))
     return AdamW(
         learning_rate=1e-3,
         weight_decay=5e-2,
@@ -82,7 +86,7 @@ def adamw(steps: int) -> AdamW:
 
 RECIPE = Recipe(
     model=FCN(
-        trunk=SceneTrunk(2),
+        trunk=TRUNK,
         num_classes=33,
         skips=("hidden8", "hidden4"),
         upsampling=NormalizedUpsampling,
