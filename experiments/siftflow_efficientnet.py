@@ -101,7 +101,7 @@ RECIPE = Recipe(
     accumulate=1,
     steps=STEPS,
     with_replacement=False,
-    augment=Augment(mirror=True, scale=(0.75, 1.5), crop=(224, 224), colour=0.3),
+    augment=Augment(mirror=True, scale=(0.875, 1.6), crop=(224, 224), colour=0.3),
     frozen=(),
     absent=Absent.NOT_IN_TRUTH,
     evaluate_every=1200,

@@ -43,9 +43,13 @@ FLOORS = {
 }
 BELOW = {room for floor in FLOORS.values() for room in floor}
 FLOORS |= {
-    4: {"runs": BELOW, "": BELOW | {"runs"}},
+    4: {
+        "runs": BELOW,
+        "": BELOW | {"runs"},
+        "app": {"inference", "data", "report", "pages", "labels"},
+    },
     5: {"planning": {"runs", "training", "devices", "nets", "nn", "preprocessing"}},
-    6: {"commands": BELOW | {"", "runs", "planning"}, "__main__": {"runs"}},
+    6: {"commands": BELOW | {"", "runs", "app", "planning"}, "__main__": {"runs"}},
 }
 MAY_IMPORT = {room: others for floor in FLOORS.values() for room, others in floor.items()}
 EVERY_ROOM = {"arithmetic"}

@@ -91,6 +91,17 @@ def test_an_error_of_the_system_is_a_message(tmp_path, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_notes_on_the_inside_of_a_library_are_not_shown(capsys):
+    error = ValueError("the recipe names an unknown layer")
+    error.add_note("Name a layer of the net")
+    error.add_note("Set JAX_TRACEBACK_FILTERING=off to include these.")
+    error.add_note("Grain worker 3")
+    with pytest.raises(SystemExit), messages(False):
+        raise error
+    said = capsys.readouterr().err
+    assert said == "error: the recipe names an unknown layer\nName a layer of the net\n"
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -44,6 +44,7 @@ class Model:
         class_names: a name for each class; by output's name if there are several.
         palette: colours by label, uint8 `(256, 3)`, RGB; by output's name if there are several.
         kinds: what each output is (`fcn_jax.labels.LabelKind`), by output's name.
+        image_options: what image files do not say of their pixels.
 
     Example:
         `label = fcn_jax.load("runs/voc_fcn8s")("photo.jpg")`
@@ -83,6 +84,7 @@ class Model:
             {name: class_palette(min(len(k), 255)) for name, k in zip_named(self.class_names)}
         )
         self._predictor = AnySize(net, self.variables, preprocessing, say=_warn)
+        self.image_options = options
         self._files = InputFiles(self._predictor.inputs, options)
 
     def __call__(self, image: Any) -> Any:

@@ -152,9 +152,9 @@ def jpeg_uri(rgb: UInt8[np.ndarray, "h w 3"]) -> str:
     return uri(encoded(rgb, "JPEG"), "jpeg")
 
 
-def encoded(rgb: UInt8[np.ndarray, "h w 3"], kind: str) -> bytes:
-    """A picture as the bytes of a JPEG or PNG file."""
-    return _saved(Image.fromarray(rgb), kind)
+def encoded(pixels: UInt8[np.ndarray, "h w *c"], kind: str) -> bytes:
+    """A picture, RGB or gray, as the bytes of a JPEG or PNG file."""
+    return _saved(Image.fromarray(pixels), kind)
 
 
 def uri(data: bytes, kind: str) -> str:

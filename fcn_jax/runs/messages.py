@@ -1,8 +1,12 @@
 """How a mistake of the user ends a command: one message and exit status 1."""
 
 import errno
+import re
 import sys
 from typing import Any
+
+_NOTES = re.compile("Grain|JAX_TRACEBACK_FILTERING")
+"""Notes of libraries on their own internals, which they add to an error."""
 
 
 class messages:  # noqa: N801 - reads as a word at its use
@@ -20,8 +24,7 @@ class messages:  # noqa: N801 - reads as a word at its use
         from fcn_jax.devices.processes import exit_process, lost_process_message
 
         if text := lost_process_message(error) or _mistake(error):
-            # Grain adds a note on its own internals to what its threads raise.
-            notes = [note for note in getattr(error, "__notes__", []) if "Grain" not in note]
+            notes = [note for note in getattr(error, "__notes__", []) if not _NOTES.search(note)]
             print("\n".join([f"error: {text}", *notes]), file=sys.stderr)
             exit_process(1)
 
