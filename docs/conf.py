@@ -18,6 +18,8 @@ from docutils.parsers.rst import Directive
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
+# Of the commands in notebooks, and of their help.
+os.environ.update(COLUMNS="90", NO_COLOR="1", TERM="dumb")
 
 project = "fcn_jax"
 author = "the authors of fcn_jax"
@@ -33,8 +35,8 @@ highlight_language = "none"  # of code without a language: what a terminal shows
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 
 nitpicky = True
-# Types of other libraries, and what is in `backticks` in docstrings and has no page.
-nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!fcn_jax\.).*")]
+# What is in `backticks` in docstrings, and types in signatures, lead to a page where there is one.
+nitpick_ignore_regex = [("py:obj", "(?s).*"), ("py:.*", r"(?!fcn_jax\.[A-Z]\w*$).*")]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
@@ -89,9 +91,8 @@ def without_linen_fields(app: Any, what: str, name: str, value: Any, *rest: Any)
 @functools.cache
 def help_of(module: str) -> str:
     """What `python -m MODULE --help` prints."""
-    plain = os.environ | {"COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"}
     command = [sys.executable, "-m", *module.split(), "--help"]
-    printed = subprocess.run(command, env=plain, cwd=ROOT, capture_output=True, text=True)
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if printed.returncode:
         raise ValueError(f"{' '.join(command)}: {printed.stderr}")
     return printed.stdout.strip()

@@ -28,7 +28,7 @@ from fcn_jax.nn.blocks import ConvBlock
 from fcn_jax.nn.layers import Conv, Dropout, GlobalMean, Sum, concat
 from fcn_jax.optim import AdamW
 
-STEPS = 7200
+STEPS = 5400
 # Layers of the trunk that the classifier lacks.
 NEW = ("context", "top", "lateral16", "down16", "hidden16", "lateral8", "down8", "hidden8")
 NEW += ("lateral4", "down4", "hidden4")
@@ -104,8 +104,8 @@ RECIPE = Recipe(
     augment=Augment(mirror=True, scale=(0.875, 1.6), crop=(224, 224), colour=0.3),
     frozen=(),
     absent=Absent.NOT_IN_TRUTH,
-    evaluate_every=1200,
-    checkpoint_every=600,
+    evaluate_every=1350,
+    checkpoint_every=450,
     seed=0,
 )
 

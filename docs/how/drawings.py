@@ -18,7 +18,7 @@ from fcn_jax.data.scenes import Scenes
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.nn.feature_map import FeatureMap, Grid
 from fcn_jax.nn.layers import Conv, Crop, MaxPool
-from fcn_jax.pages.pictures import css
+from fcn_jax.pages.pictures import PALETTE
 
 BLUE, ORANGE, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#9a9a9a"
 WIDTH = 7.6  # inches
@@ -188,7 +188,7 @@ def few_canvases(sizes: Sequence[tuple[int, int]], batch_size: int) -> SVG:
     """The sizes of a set's images, and the canvases that are compiled for."""
     drawn, ((axes,),) = figure(1, 3.2)
     for number, (h, w) in enumerate(choose_canvases(sizes, batch_size)):
-        axes.add_patch(Rectangle((0, 0), w, h, fill=False, ec=css(number), lw=2))
+        axes.add_patch(Rectangle((0, 0), w, h, fill=False, ec=PALETTE[number + 4] / 255, lw=2))
         axes.text(w, h, f"{h} x {w} ", ha="right", va="bottom", fontsize=9)
     heights, widths = np.array(sizes).T
     axes.plot(widths, heights, ".", color=GRAY, ms=4, zorder=0)

@@ -79,7 +79,7 @@ class Depth:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class L1(Depth):
-    """The mean of |ŷ - y| over the pixels of the batch that are not missing; 0 if all are.
+    """The mean of `|ŷ - y|` over the pixels of the batch that are not missing; 0 if all are.
 
     Attributes:
         log: take the difference of logarithms.

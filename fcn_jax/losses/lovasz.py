@@ -24,7 +24,7 @@ from fcn_jax.losses.sums import mean_where
 class Lovasz:
     """The Lovász extension of 1 - IU, per class, averaged over classes.
 
-    With e the errors |y - p| of a class, sorted from the largest, the loss of the class is Σ e_i
+    With e the errors `|y - p|` of a class, sorted from the largest, the loss of the class is Σ e_i
     (J_i - J_{i-1}), where J_i is the class's 1 - IU if exactly the first i pixels are wrong. Of
     equal errors any order is right: the value is the same, and each order is a subgradient.
 

@@ -17,10 +17,10 @@ class DepthErrors:
     """Errors of depth in metres: of each image, then averaged over the images that have a label.
 
     With y the label, ŷ the score and d = ln y - ln ŷ, over the pixels that are not missing:
-    `abs_rel` mean |y - ŷ| / y; `sq_rel` mean (y - ŷ)² / y; `rmse` √mean (y - ŷ)²; `rmse_log` √mean
-    d²; `log10` mean |log10 y - log10 ŷ|; `silog` √(mean d² - (mean d)² / 2); `delta_1`, `delta_2`,
-    `delta_3` the share of pixels with max(y / ŷ, ŷ / y) below 1.25, 1.25² and 1.25³. `delta_1`, the
-    higher the better, chooses the best checkpoint.
+    `abs_rel` mean `|y - ŷ| / y`; `sq_rel` mean (y - ŷ)² / y; `rmse` √mean (y - ŷ)²; `rmse_log`
+    √mean d²; `log10` mean `|log10 y - log10 ŷ|`; `silog` √(mean d² - (mean d)² / 2); `delta_1`,
+    `delta_2`, `delta_3` the share of pixels with max(y / ŷ, ŷ / y) below 1.25, 1.25² and 1.25³.
+    `delta_1`, the higher the better, chooses the best checkpoint.
 
     Attributes:
         minimum: metres, above 0; a label that is not above is missing, and so are NaN and 0. A
