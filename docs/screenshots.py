@@ -24,7 +24,7 @@ LARGEST = 250_000
 
 def set_with_mistakes(folder: Path) -> Path:
     """Forty scenes; classes as gray levels in all labels, one label mirrored, two swapped."""
-    scenes = Scenes(length=40, seed=0, largest=(192, 256), num_classes=4)
+    scenes = Scenes(length=40, seed=0, largest=(192, 256), num_classes=4, border=0)
     labels = [scenes[i].label for i in range(len(scenes))]
     labels[7] = labels[7][:, ::-1]
     labels[11], labels[12] = labels[12], labels[11]
@@ -32,36 +32,48 @@ def set_with_mistakes(folder: Path) -> Path:
         (folder / name).mkdir()
     for i, label in enumerate(labels):
         Image.fromarray(scenes[i].image).save(folder / "images" / f"scene{i:02}.jpg")
-        gray = np.where(label == 255, 255, label * 80).astype(np.uint8)
-        Image.fromarray(gray).save(folder / "labels" / f"scene{i:02}.png")
+        Image.fromarray(label * np.uint8(85)).save(folder / "labels" / f"scene{i:02}.png")
     return folder
 
 
-def take(page: Path, picture: Path, height: int) -> None:
-    """Writes the upper part of a page, as a browser of 1,000 pixels shows it, in few colours."""
+def take(page: Path, picture: Path, second: str, height: int) -> None:
+    """Writes parts of a page as a browser shows it: its beginning, and beside it another part.
+
+    Args:
+        page: the HTML file.
+        picture: the PNG.
+        second: a selector of what is at the top of the second part.
+        height: pixels of both.
+    """
+    width = 800
     with sync_playwright() as started:
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        tab = browser.new_page(viewport={"width": 1000, "height": height}, color_scheme="light")
+        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="light")
         tab.goto(page.resolve().as_uri())
-        shot = Image.open(io.BytesIO(tab.screenshot()))
+        shot = Image.open(io.BytesIO(tab.screenshot(full_page=True))).convert("RGB")
+        top = tab.evaluate(f"document.querySelector({second!r}).getBoundingClientRect().top")
         browser.close()
-    shot.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+    both = Image.new("RGB", (2 * width + 20, height), "#888888")
+    both.paste(shot.crop((0, 0, width, height)), (0, 0))
+    both.paste(shot.crop((0, int(top) - 10, width, int(top) - 10 + height)), (width + 20, 0))
+    both.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(picture, optimize=True)
     size = picture.stat().st_size
-    print(f"{picture}: {shot.size[0]} x {shot.size[1]}, {size:,} bytes")
+    print(f"{picture}: {both.size[0]} x {both.size[1]}, {size:,} bytes")
     if size > LARGEST:
         raise ValueError(f"{picture} has {size:,} bytes, more than {LARGEST:,}: lower its height")
 
 
 def main() -> None:
     """Takes both pictures."""
-    take(Path(sys.argv[1]) / "report.html", DOCS / "report.png", 1900)
+    take(Path(sys.argv[1]) / "report.html", DOCS / "report.png", "#images", 1500)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "check.html"
         command = [sys.executable, "-m", "fcn_jax", "check", str(set_with_mistakes(Path(folder)))]
+        command += ["--num-classes", "4"]
         subprocess.run([*command, "--page", str(page)], check=False)
-        take(page, DOCS / "check.png", 1300)
+        take(page, DOCS / "check.png", SECOND, 1500)
 
 
 if __name__ == "__main__":

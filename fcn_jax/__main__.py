@@ -41,9 +41,9 @@ def main() -> None:
         print(f"error: {wrong}\n\n{overview()}", file=sys.stderr)
         sys.exit(2)
     else:
-        from fcn_jax.runs.command_line import arguments, interruptible
+        from fcn_jax.runs.command_line import arguments, own_process
 
-        interruptible()
+        own_process()
         import tyro
 
         module = importlib.import_module(f"fcn_jax.commands.{name}")

@@ -74,6 +74,13 @@ def test_a_sound_set_ends_with_0_and_a_wrong_one_with_1(run, tmp_path):
     assert status == 1  # a single class is left
 
 
+def test_values_between_gray_levels_are_not_shown_as_classes(run, tmp_path):
+    relabel(tmp_path / "set", lambda a: np.where(a == 255, 0, a) * np.uint8(85))
+    keys = re.findall(r"^ *(\d+)  .* %", run(page=None)[1], re.M)
+    assert keys == ["0", "85", "170", "255"]
+    assert [line for line in run(options=SetOptions(num_classes=3), page=None)[1].splitlines() if " 1 " in line]
+
+
 def test_without_a_page(run, tmp_path):
     assert run(page=None)[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -41,7 +41,7 @@ def test_the_commands_take_expanded_paths(home, monkeypatch):
 
     given = []
     monkeypatch.setattr("tyro.cli", lambda *_, args, **__: given.extend(args))
-    monkeypatch.setattr("fcn_jax.runs.command_line.interruptible", lambda: None)
+    monkeypatch.setattr("fcn_jax.runs.command_line.own_process", lambda: None)
     for name in program.COMMANDS:
         given.clear()
         monkeypatch.setattr(sys, "argv", ["fcn_jax", name, "~/a", "--out=~/b"])

@@ -163,7 +163,7 @@ def test_the_command_line_ends_with_the_signals_status(recipe, monkeypatch, numb
 
     monkeypatch.setattr(run_module, "run", stopped)
     monkeypatch.setattr(sys, "argv", ["recipe.py"])
-    for name in ("interruptible", "join", "use_compile_cache"):
+    for name in ("own_process", "join", "use_compile_cache"):
         monkeypatch.setattr(experiment, name, lambda *_, **__: None)
     with pytest.raises(SystemExit) as end:
         experiment.main(recipe)

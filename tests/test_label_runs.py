@@ -43,7 +43,7 @@ def module(tmp_path, monkeypatch):
     """A module that `--recipe` finds, because the smallest net is not part of fcn_jax."""
     file = tmp_path / f"{RECIPE}.py"
     file.write_text("from test_label_runs import recipe\n")
-    for name in ("join", "use_compile_cache", "interruptible"):  # which are for a whole process
+    for name in ("join", "use_compile_cache", "own_process"):  # which are for a whole process
         monkeypatch.setattr(experiment, name, lambda *_, **__: None)
     return file
 

@@ -12,7 +12,9 @@ from fcn_jax.losses import ByOutput, Normalization, Softmax
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCKS = re.findall(r"```python\n(.*?)```", (DOCS / "nets.md").read_text(), re.DOTALL)
-CELLS = re.findall(r"```{code-cell}\n(.*?)```", (DOCS / "tutorials/own-net.md").read_text(), re.DOTALL)
+CELLS = re.findall(
+    r"```{code-cell}\n(.*?)```", (DOCS / "tutorials/own-net.md").read_text(), re.DOTALL
+)
 TUTORIAL = "".join(CELLS[: next(i for i, cell in enumerate(CELLS) if "net = " in cell) + 1])
 NETS = [*(block for block in BLOCKS if "net = " in block), TUTORIAL]
 

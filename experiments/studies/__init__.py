@@ -24,10 +24,10 @@ def command(main: Callable[..., None], options: type | None = None) -> None:
     """
     import tyro
 
-    from fcn_jax.runs.command_line import arguments, interruptible
+    from fcn_jax.runs.command_line import arguments, own_process
     from fcn_jax.runs.messages import messages
 
-    interruptible()
+    own_process()
     with messages(False):
         if options is None:
             tyro.cli(main, args=arguments())

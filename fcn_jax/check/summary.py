@@ -94,7 +94,10 @@ def _rows(report: Report) -> tuple[str, list[Row]]:
         last = int(np.flatnonzero(pixels[:IGNORE]).max(initial=0)) + 1
         count = max(last, len(report.class_names) if report.known else 0)
         names = {k: name for k, name in enumerate(report.class_names[:count])}
-        keys = [*range(count)] + ([IGNORE] if pixels[IGNORE] else [])
+        # Of values far apart, such as gray levels, those between them are no classes.
+        shown = len(report.class_names) if report.known else count * (count <= _MOST_ROWS)
+        keys = [k for k in range(count) if pixels[k] or k < shown]
+        keys += [IGNORE] if pixels[IGNORE] else []
         names[IGNORE] = "ignored"
         total = max(pixels.sum(), 1)
         return "class", [

@@ -45,7 +45,6 @@ def evaluate(
     from fcn_jax.data.check import check_labels, frames_line
     from fcn_jax.data.named import zip_named
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.devices.memory import keep_memory
     from fcn_jax.metrics import Absent
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.scoring import evaluate, split_name
@@ -53,7 +52,6 @@ def evaluate(
     from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
-        keep_memory()
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
         source = _opened(stored.validation_set, options, data, split)

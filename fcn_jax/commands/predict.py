@@ -44,7 +44,6 @@ def predict(
         bands: which bands of an image are red, green and blue, such as 4,3,2; as in the run.
     """
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.devices.memory import keep_memory
     from fcn_jax.inference.anysize import AnySize
     from fcn_jax.inference.folder import predict_files
     from fcn_jax.inference.prepack import prepack
@@ -53,7 +52,6 @@ def predict(
     from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
-        keep_memory()
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
         if not images:

@@ -35,7 +35,6 @@ def submit(
     from fcn_jax.data.readers import image_size, read_image
     from fcn_jax.data.voc import VOC
     from fcn_jax.devices.compiling import use_compile_cache
-    from fcn_jax.devices.memory import keep_memory
     from fcn_jax.inference.anysize import AnySize
     from fcn_jax.inference.predictor import net_inputs
     from fcn_jax.inference.prepack import prepack
@@ -45,7 +44,6 @@ def submit(
     from fcn_jax.runs.stored import StoredRun
 
     with messages(debug=False):
-        keep_memory()
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
         source = VOC(year=year, split="val").at(data)  # for its folder; the test set has no labels

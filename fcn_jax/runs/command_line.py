@@ -1,9 +1,17 @@
-"""What every command line does first: Ctrl-C ends the process, and `~` is the home folder."""
+"""What every command line does first: with its process, and with `~` in its arguments."""
 
 import re
 import signal
 import sys
 from pathlib import Path
+
+from fcn_jax.devices.memory import keep_memory
+
+
+def own_process() -> None:
+    """Settings of a process that does nothing but this command; call it before the slow imports."""
+    interruptible()
+    keep_memory()
 
 
 def interruptible() -> None:

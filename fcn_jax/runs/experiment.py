@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fcn_jax.devices.compiling import use_compile_cache
-from fcn_jax.devices.memory import keep_memory
 from fcn_jax.devices.processes import join
 from fcn_jax.runs.command_line import arguments as given_arguments
-from fcn_jax.runs.command_line import interruptible
+from fcn_jax.runs.command_line import own_process
 from fcn_jax.runs.messages import messages
 from fcn_jax.runs.options import changed_fields, override, parameters, plain_fields, takes_data
 from fcn_jax.runs.place import Place
@@ -53,7 +52,7 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
     Exits with status 1 and one message where something is missing or wrong; with 143 after SIGTERM
     and 130 after Ctrl-C.
     """
-    interruptible()
+    own_process()
     import tyro
 
     module = sys.modules["__main__"]
@@ -77,7 +76,6 @@ def main(recipe: Recipe | Callable[..., Recipe]) -> None:
     place: Place = args.place
     launch: Launch = args.launch
     with messages(launch.debug):
-        keep_memory()
         use_compile_cache()
         changes = {} if made else changed_fields(recipe, args.recipe)
         stop = StopRequest()
