@@ -11,7 +11,8 @@ from fcn_jax.losses.focal import Focal, SigmoidFocal
 from fcn_jax.losses.hard_pixels import OHEM, TopK
 from fcn_jax.losses.lovasz import Lovasz
 from fcn_jax.losses.per_pixel import Normalization, PerPixel
-from fcn_jax.losses.regions import AbsentClasses, Dice, GeneralizedDice, Jaccard, Tversky
+from fcn_jax.losses.region_sums import AbsentClasses
+from fcn_jax.losses.regions import Dice, GeneralizedDice, Jaccard, Tversky
 from fcn_jax.losses.several import Sum
 from fcn_jax.losses.vectors import Attributes, ClassOfImage
 

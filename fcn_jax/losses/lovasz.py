@@ -16,7 +16,7 @@ from fcn_jax.losses.per_pixel import (
     nan_unless_classes,
     void_outside,
 )
-from fcn_jax.losses.regions import AbsentClasses
+from fcn_jax.losses.region_sums import AbsentClasses
 from fcn_jax.losses.sums import mean_where
 
 
