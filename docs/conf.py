@@ -14,12 +14,13 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx.domains.python import PyObject
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 # Of the commands in notebooks, and of their help.
-os.environ.update(COLUMNS="90", NO_COLOR="1", TERM="dumb")
+os.environ.update(COLUMNS="90", NO_COLOR="1", TERM="dumb", TTY_COMPATIBLE="0")
 
 project = "fcn_jax"
 author = "the authors of fcn_jax"
@@ -41,7 +42,7 @@ nitpick_ignore_regex = [("py:obj", "(?s).*"), ("py:.*", r"(?!fcn_jax\.[A-Z]\w*$)
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
-nb_execution_timeout = 120  # seconds for a notebook
+nb_execution_timeout = 600  # seconds for a cell; a cell takes a few
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
@@ -64,7 +65,10 @@ ELSEWHERE = {
 
 
 def with_text_from_elsewhere(app: Any, page: str, source: list[str]) -> None:
-    """Gives a page of `ELSEWHERE` its text, and links to these files lead to the pages."""
+    """Gives a page of `ELSEWHERE` its text; links to these files lead to the pages.
+
+    The text of a link that is a file's name becomes the title of its page.
+    """
     file = DOCS / f"{page}.md"
     if page in ELSEWHERE:
         file = ROOT / ELSEWHERE[page]
@@ -74,10 +78,11 @@ def with_text_from_elsewhere(app: Any, page: str, source: list[str]) -> None:
     here = (DOCS / page).parent
 
     def moved(link: re.Match[str]) -> str:
-        target = (file.parent / link[1]).resolve()
-        return f"]({os.path.relpath(pages.get(target, target), here)}{link[2] or ''})"
+        target = (file.parent / link[2]).resolve()
+        text = "" if link[1].endswith(".md") else link[1]  # the title of the page stands there
+        return f"[{text}]({os.path.relpath(pages.get(target, target), here)}{link[3] or ''})"
 
-    source[0] = re.sub(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)", moved, source[0])
+    source[0] = re.sub(r"\[([^]\n]*)\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)", moved, source[0])
 
 
 def without_linen_fields(app: Any, what: str, name: str, value: Any, *rest: Any) -> Any:
@@ -111,6 +116,9 @@ class Help(Directive):
 
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.add_directive("help", Help)
     app.connect("source-read", with_text_from_elsewhere)
     app.connect("autodoc-process-signature", without_linen_fields)

@@ -1,7 +1,7 @@
 """Takes the pictures of pages for these documents: `python docs/screenshots.py RUN`.
 
-RUN is a run of the demo (`runs/demo/fcn8s`) that was evaluated with details. The set that `check` looks
-at is made of generated scenes. Needs the extra `test` and Debian's chromium.
+RUN is a run of the demo (`runs/demo/fcn8s`) that was evaluated with details. The set that `check`
+looks at is made of generated scenes. Needs the extra `test` and Debian's chromium.
 """
 
 import io
@@ -29,7 +29,7 @@ def set_with_mistakes(folder: Path) -> Path:
     labels[7] = labels[7][:, ::-1]
     labels[11], labels[12] = labels[12], labels[11]
     for name in ("images", "labels"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     for i, label in enumerate(labels):
         Image.fromarray(scenes[i].image).save(folder / "images" / f"scene{i:02}.jpg")
         Image.fromarray(label * np.uint8(85)).save(folder / "labels" / f"scene{i:02}.png")
@@ -58,7 +58,9 @@ def take(page: Path, picture: Path, second: str, height: int) -> None:
     both = Image.new("RGB", (2 * width + 20, height), "#888888")
     both.paste(shot.crop((0, 0, width, height)), (0, 0))
     both.paste(shot.crop((0, int(top) - 10, width, int(top) - 10 + height)), (width + 20, 0))
-    both.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(picture, optimize=True)
+    both.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        picture, optimize=True
+    )
     size = picture.stat().st_size
     print(f"{picture}: {both.size[0]} x {both.size[1]}, {size:,} bytes")
     if size > LARGEST:
@@ -69,11 +71,10 @@ def main() -> None:
     """Takes both pictures."""
     take(Path(sys.argv[1]) / "report.html", DOCS / "report.png", "#images", 1500)
     with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "check.html"
-        command = [sys.executable, "-m", "fcn_jax", "check", str(set_with_mistakes(Path(folder)))]
-        command += ["--num-classes", "4"]
-        subprocess.run([*command, "--page", str(page)], check=False)
-        take(page, DOCS / "check.png", SECOND, 1500)
+        photos = set_with_mistakes(Path(folder) / "photos")
+        command = [sys.executable, "-m", "fcn_jax", "check", photos.name, "--num-classes", "4"]
+        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=False)  # 1: mistakes
+        take(Path(folder) / "check.html", DOCS / "check.png", "#f2", 950)
 
 
 if __name__ == "__main__":

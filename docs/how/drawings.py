@@ -88,15 +88,14 @@ def small_net(padding: int, pixels: int = 16) -> SVG:
     def maps(values: Any) -> Any:
         image = FeatureMap(values)
         found, _ = Two(padding).init_with_output(jax.random.key(0), image, train=False)
-        return {"image": image, **found}
+        return [image, *found.values()]  # JAX would sort a dictionary by its names
 
-    shape = jax.ShapeDtypeStruct((1, pixels, pixels, 1), jnp.float32)
-    found = jax.eval_shape(maps, shape)
+    found = jax.eval_shape(maps, jax.ShapeDtypeStruct((1, pixels, pixels, 1), jnp.float32))
     drawn, ((axes,),) = figure(1, 2.4)
-    for row, (name, x) in enumerate(found.items()):
+    for row, x in enumerate(found):
         places = [float(x.grid.offset + x.grid.stride * i) for i in range(x.shape[1])]
         axes.plot(places, [-row] * len(places), "s" if row == 0 else "o", color=BLUE, ms=6)
-        axes.text(pixels + 0.4, -row, f"{name}   {formula(x.grid)}", va="center")
+        axes.text(pixels + 0.4, -row, f"{x.name}   {formula(x.grid)}", va="center")
         middle, half = places[len(places) // 2], float(x.grid.field) / 2
         axes.plot([middle - half, middle + half], [-row - 0.35] * 2, color=ORANGE, lw=2)
         axes.plot([middle], [-row], "s" if row == 0 else "o", color=ORANGE, ms=6)
@@ -124,6 +123,8 @@ def crops(drawings: Sequence[tuple[str, str, Cut]]) -> SVG:
         drawings: the name of the map that is cut, of the map that it meets, and the crop.
     """
     drawn, axes = figure(len(drawings), 1.25)
+    most = max(cut.cells for *_, cut in drawings)
+    alike = len({cut.before.stride for *_, cut in drawings}) == 1
     for (axis,), (name, other, cut) in zip(axes, drawings, strict=True):
         stride, start = float(cut.before.stride), float(cut.before.offset)
         end = float(cut.after.offset)
@@ -139,12 +140,13 @@ def crops(drawings: Sequence[tuple[str, str, Cut]]) -> SVG:
         axis.text(
             (start + end - stride) / 2,
             1.45,
-            f"{cut.cells} cells are cut: ({end:g} − {start:g}) / {stride:g}".replace("-", "−"),
+            f"{cut.cells} cells are cut: ({end:g} − ({start:g})) / {stride:g}".replace("-", "−"),
             color=ORANGE,
             ha="center",
         )
         axis.set_yticks([1, 0], [f"{name}  {formula(cut.before)}", other])
-        axis.set(ylim=(-0.6, 2.0), xlim=(start - stride, places[-1] + stride))
+        limits = (-most - 1, most / 3) if alike else (start - stride, places[-1] + stride)
+        axis.set(ylim=(-0.6, 2.0), xlim=limits)
         axis.spines[["left", "right", "top"]].set_visible(False)
         axis.tick_params(left=False)
     axes[-1][0].set_xlabel("pixel of the image, in which pixel 0 is the first")
@@ -170,9 +172,9 @@ def borders(net: nn.Module, height: int, width: int, layers: Sequence[str]) -> S
     return svg(drawn)
 
 
-def on_a_canvas(count: int = 3, seed: int = 3) -> SVG:
+def on_a_canvas(count: int = 3, seed: int = 5) -> SVG:
     """Images of different sizes on one canvas, and the rows and columns that are told apart."""
-    scenes = Scenes(length=count, seed=seed, smallest=(40, 40), largest=(72, 110))
+    scenes = Scenes(length=count, seed=seed, smallest=(36, 60), largest=(72, 110))
     batch = collate([scenes[i] for i in range(count)], scenes.largest)
     drawn, axes = figure(1, 2.1, count)
     for axis, image, (h, w) in zip(axes[0], batch["image"], batch["size"], strict=True):

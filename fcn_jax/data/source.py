@@ -89,7 +89,8 @@ class FileSource(abc.ABC):
       image_options: What the image files do not say of their pixels.
       label_values: The class of each value that a label stores.
       label_kinds: What the labels are (`fcn_jax.labels.LabelKind`); a dict by name if several.
-      num_classes, class_names: As for `Source`.
+      num_classes: As for `Source`.
+      class_names: As for `Source`.
       root: The data folder.
     """
 
