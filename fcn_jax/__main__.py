@@ -17,7 +17,7 @@ COMMANDS = {
     "compare": "Compare runs on the same images, with paired intervals: scores, classes, images.",
     "report": "Write the page of a run, or of several side by side: what ran, scores, images.",
     "predict": "Label images of any size: an index PNG in palette colours and an overlay for each.",
-    "serve": "Open a page that labels a photograph: overlay, classes of a pixel, two nets together.",
+    "serve": "Open a page that labels a photograph: overlay, classes of a pixel, two nets at once.",
     "submit": "Write the folder and archive that PASCAL VOC's evaluation server takes.",
 }
 """The first line of each function's docstring, so that the overview imports no command."""

@@ -79,16 +79,23 @@ def test_less_is_computed():
 
 
 @pytest.mark.parametrize("sizes", [None, [[60, 83], [7, 40]]])
-def test_any_part_of_a_map_is_that_of_the_whole(sizes):
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_any_part_of_a_map_is_that_of_the_whole(sizes, platform):
     """After layers with stride and padding, patches inside, across and outside the map."""
+    with savings.traced_for(platform):
+        _check_parts(sizes)
+
+
+def _check_parts(sizes):
     batch = 1 if sizes is None else 2
     image = FeatureMap(
         jnp.asarray(RNG.normal(0, 1, (batch, 60, 83, 2)), jnp.float32),
         None if sizes is None else jnp.asarray(sizes),
         ring=100,
     ).masked()
-    layers = [Conv(3, 3, padding=1, relu=True), MaxPool(3, 2), Conv(2, 5, padding=2)]
-    keys = jax.random.split(jax.random.key(0), 3)
+    first = Conv(3, 3, padding=1, relu=True)
+    layers = [first, Conv(3, 3, padding=1), MaxPool(3, 2), Conv(2, 5, padding=2)]
+    keys = jax.random.split(jax.random.key(0), 4)
     bordered, plain = with_border(image), image
     assert bordered.border is not None
     for layer, key in zip(layers, keys, strict=True):
@@ -102,6 +109,20 @@ def test_any_part_of_a_map_is_that_of_the_whole(sizes):
         padded = np.pad(plain.values, ((0, 0), (5, 5), (5, 5), (0, 0)))
         expected = padded[:, rows[0] + 5 : rows[1] + 5, columns[0] + 5 : columns[1] + 5]
         np.testing.assert_allclose(patch(bordered, rows, columns), expected, atol=1e-5)
+
+
+def test_a_tpu_puts_a_frame_around_fewer_maps():
+    """A wide frame serves the layers after it, down to the next pool; without it, each has one."""
+    net = fcn.FCN8s(fcn.VGG16(width=1 / 32), 2)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), placeholder(net))
+
+    def frames(platform):
+        with savings.traced_for(platform):
+            traced = jax.make_jaxpr(net.apply)(shapes, jnp.zeros((1, 256, 320, 3)))
+        return str(traced).count("dynamic_update_slice") / 4  # four sides
+
+    # 13 layers, some of them pools; the map of pool3's scores and the whole map after conv4_3.
+    assert frames("cpu") >= 13 and frames("tpu") <= 6
 
 
 def test_a_small_ring_is_not_worth_it():

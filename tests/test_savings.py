@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fcn_jax as fcn
 from fcn_jax.devices.compiling import compiler_options
@@ -16,7 +17,8 @@ from fcn_jax.nn.coarse_scores import scores_of
 ON = {"border_skipping": True, "row_tiles": True, "rematerialise": True, "fast_operations": True}
 
 
-def test_on_is_off(random_variables, close):
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_on_is_off(random_variables, close, platform):
     net = fcn.FCN8s(fcn.VGG16(width=1 / 64), 3, upsampling=fcn.LearnedUpsampling)
     variables, rng = random_variables(net, size=64), np.random.default_rng(0)
     images = jnp.asarray(rng.normal(0, 1, (2, 70, 90, 3)), jnp.float32)
@@ -32,7 +34,7 @@ def test_on_is_off(random_variables, close):
         return net.apply(variables, images, sizes), jax.value_and_grad(objective)(variables)
 
     assert set(ON) == {field.name for field in dataclasses.fields(savings.Savings)}
-    with savings.use(**ON):
+    with savings.use(**ON), savings.traced_for(platform):
         fast = jax.jit(both, compiler_options=compiler_options())()
     with savings.use(**dict.fromkeys(ON, False)):
         slow = jax.jit(both)()

@@ -1,9 +1,7 @@
 """The page for one photograph, without gradio: what it computes, keeps, says and refuses."""
 
 import base64
-import importlib.util
 import io
-import socket
 import struct
 from pathlib import Path
 
@@ -18,14 +16,12 @@ from PIL import Image
 from fcn_jax import Model
 from fcn_jax.app import page, panes, pictures
 from fcn_jax.app.photographs import Limits
-from fcn_jax.commands.serve import serve
 from fcn_jax.data.images import AS_STORED, ImageOptions
 from fcn_jax.inference.anysize import AnySize
 from fcn_jax.inference.result_files import Style
 from fcn_jax.labels import LabelKind
 from fcn_jax.report.palette import class_palette
 
-STORED = Path(__file__).with_name("run_of_0_1")
 CENTRES = np.linspace(0, 255, 7).astype(np.float32)
 NAMES = ("background", *(f"gray {n}" for n in range(1, 7)))
 
@@ -325,50 +321,3 @@ def test_names_of_files():
     assert pictures.label_file("my photo.jpeg", pane, alone=True) == "my photo_label.png"
     assert pictures.label_file("a/b.png", pane, alone=False) == "b_label_voc_kind_.png"
     assert pictures.label_file("", pane, alone=True) == "photograph_label.png"
-
-
-def refused(capsys, *args, **options):
-    with pytest.raises(SystemExit) as end:
-        serve(*args, **options)
-    out, err = capsys.readouterr()
-    assert end.value.code == 1 and out == "" and err.count("\n") == 1
-    return err
-
-
-def test_without_gradio_there_is_one_message(capsys, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "gradio" else find(name, *a)
-    )
-    said = refused(capsys, (STORED,))
-    assert said == "error: the page needs gradio: pip install 'fcn-jax[app]'\n"
-
-
-def test_mistakes_of_the_command_give_one_message(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(page, "check_gradio", lambda: None)
-    assert "takes one net or two, found 0" in refused(capsys, ())
-    assert "takes one net or two, found 3" in refused(capsys, (STORED,) * 3)
-    assert "there is no such run" in refused(capsys, (tmp_path / "absent",))
-    assert "--max-megabytes" in refused(capsys, (STORED,), max_megabytes=-1.0)
-    assert "--bands" in refused(capsys, (STORED,), bands="red")
-
-
-def test_an_address_that_cannot_be_listened_on():
-    with page.listening("127.0.0.1", 0) as listener:
-        where = page.address(listener)
-        port = listener.getsockname()[1]
-        assert where == f"http://127.0.0.1:{port}"
-        with pytest.raises(
-            ValueError, match=f"127.0.0.1:{port} cannot be .* choose another --port"
-        ):
-            page.listening("127.0.0.1", port)
-    with pytest.raises(ValueError, match="--port: expected 0 to 65535, found 70000"):
-        page.listening("127.0.0.1", 70_000)
-    with pytest.raises(ValueError, match=r"192.0.2.1:0 cannot be listened on"):
-        page.listening("192.0.2.1", 0)
-    if socket.has_ipv6:
-        try:
-            with page.listening("::1", 0) as listener:
-                assert page.address(listener).startswith("http://[::1]:")
-        except ValueError:
-            pass  # no such address here

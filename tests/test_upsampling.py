@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from naive import compiled, draw, scatter_add
 
+from fcn_jax.nn import savings
 from fcn_jax.nn.coarse_scores import CoarseScores
 from fcn_jax.nn.feature_map import FeatureMap, Grid
 from fcn_jax.nn.upsampling import (
@@ -35,10 +36,12 @@ def test_dense_upsampling_is_scatter_add(factor, kernel):
     np.testing.assert_allclose(y.values, scatter_add(x, weights, factor), atol=1e-5)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("factor, kernel", [(2, 4), (8, 15)])
-def test_every_upsampling_starts_bilinear(factor, kernel):
+def test_every_upsampling_starts_bilinear(factor, kernel, platform):
     x = FeatureMap(draw(1, 2, 3, 2))
-    bilinear = compiled(BilinearUpsampling(factor, kernel))({}, x)
+    with savings.traced_for(platform):
+        bilinear = compiled(BilinearUpsampling(factor, kernel))({}, x)
     f, centre = (kernel + 1) // 2, (kernel - 1) / 2
     taps = 1 - np.abs(np.arange(kernel) - centre) / f
     expected = scatter_add(x.values, np.einsum("k,l,cd->klcd", taps, taps, np.eye(2)), factor)

@@ -1,5 +1,6 @@
 """FCN-8s on VGG16, written as in Flax's documentation."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class FCN8s(nn.Module):
     """FCN-8s; `channels` are by layer, and the kernels of `up` layers are fixed."""
 
     channels: Any
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
@@ -26,11 +28,12 @@ class FCN8s(nn.Module):
 
         def conv(x: Any, name: str, kernel: int, padding: int = 0) -> Any:
             size = (kernel, kernel)
-            return nn.Conv(self.channels[name], size, padding=padding, name=name)(x)
+            fields = {"padding": padding, "dtype": self.dtype, "name": name}
+            return nn.Conv(self.channels[name], size, **fields)(x)
 
         def up(x: Any, name: str, factor: int) -> Any:
             size, strides = (2 * factor, 2 * factor), (factor, factor)
-            fields = {"padding": "VALID", "use_bias": False, "name": name}
+            fields = {"padding": "VALID", "use_bias": False, "dtype": self.dtype, "name": name}
             return nn.ConvTranspose(x.shape[-1], size, strides, **fields)(x)
 
         pools = []
@@ -82,24 +85,35 @@ def forward(case: Case, net: FCN8s, learned: Any, fixed: Any, images: Any, label
 
 def step(case: Case, net: FCN8s, learned: Any, fixed: Any, images: Any, labels: Any) -> Any:
     optimizer = optax.sgd(case.learning_rate, momentum=MOMENTUM)
-
-    def objective(learned: Any) -> Any:
-        scores: Any = net.apply({"params": {**learned, **fixed}}, images)
-        wanted = jnp.where(labels == 255, 0, labels)
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, wanted)
-        return jnp.sum(losses, where=labels != 255)
-
-    @jax.jit
-    def update(learned: Any, state: Any) -> Any:
-        loss, gradient = jax.value_and_grad(objective)(learned)
-        updates, state = optimizer.update(gradient, state)
-        return loss, optax.apply_updates(learned, updates), state
-
+    jitted = jax.jit(functools.partial(update, net, optimizer))
     state = optimizer.init(learned)
 
     def run() -> Any:
         nonlocal learned, state
-        loss, learned, state = update(learned, state)
+        loss, learned, state = jitted(learned, state, fixed, images, labels)
         return loss, learned, state
 
     return run
+
+
+def update(
+    net: FCN8s,
+    optimizer: Any,
+    learned: Any,
+    state: Any,
+    fixed: Any,
+    images: Any,
+    labels: Any,
+) -> Any:
+    """One train step: the loss, the new parameters and the new state of the optimizer."""
+
+    def objective(learned: Any) -> Any:
+        scores: Any = net.apply({"params": {**learned, **fixed}}, images)
+        wanted = jnp.where(labels == 255, 0, labels)
+        scores = scores.astype(jnp.float32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, wanted)
+        return jnp.sum(losses, where=labels != 255)
+
+    loss, gradient = jax.value_and_grad(objective)(learned)
+    updates, state = optimizer.update(gradient, state)
+    return loss, optax.apply_updates(learned, updates), state

@@ -10,13 +10,16 @@ from fcn_jax.data.images import ImageOptions
 from fcn_jax.data.readers import image_size, read_image
 from fcn_jax.inference.memory import any_size
 
+MEGABYTE = 2**20
+"""Bytes, as gradio counts them in its own messages."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """How large a photograph may be.
 
     Attributes:
-        megabytes: of the file, in 1e6 bytes, above 0.
+        megabytes: of the file, see `MEGABYTE`, above 0.
         megapixels: of the image, in 1e6 pixels, above 0.
 
     Raises:
@@ -49,9 +52,9 @@ def read_photograph(
     Raises:
         ValueError: it is larger than the limits, is damaged, or is no image.
     """
-    if (size := path.stat().st_size) > limits.megabytes * 1e6:
+    if (size := path.stat().st_size) > limits.megabytes * MEGABYTE:
         raise ValueError(
-            f"{name}: the file has {size / 1e6:.1f} MB, and at most {limits.megabytes:g} "
+            f"{name}: the file has {size / MEGABYTE:.1f} MB, and at most {limits.megabytes:g} "
             "MB are taken. Save it smaller, or as a JPEG."
         )
     content = path.read_bytes()

@@ -124,7 +124,7 @@ def _drawn(pane: Pane, label: np.ndarray, shown: np.ndarray) -> dict[str, Any]:
             "value": value,
             "name": pane.names[value],
             "colour": pane.palette[value].tolist(),
-            "share": percent(counts[value] / label.size),
+            "share": percent(float(counts[value] / label.size)),
             "hidden": is_background(value, pane.names[value]),
         }
         for value in found
@@ -169,7 +169,7 @@ def at_pixel(picture: Picture, panes: Sequence[Pane], row: int, column: int) -> 
     return {"row": int(rows[at[0]]), "column": int(columns[at[1]]), "panes": found}
 
 
-def percent(part: float | int | np.floating) -> str:
+def percent(part: float | int) -> str:
     """A part of 1 as text: `41.3 %`, `< 0.1 %`."""
     return f"{100 * part:.1f} %" if part >= 0.0005 else "< 0.1 %"
 

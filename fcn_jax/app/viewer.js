@@ -134,7 +134,8 @@ const answer = () => panes.forEach((pane, n) => {
 const welcome = () => make("div", { className: "welcome" },
   make("p", {}, "Drop a photograph, paste one, or use the camera."),
   ...props.nets.map((net) => make("p", {}, make("b", {}, net.title), ` knows ${net.names.length} classes: `,
-    net.names.slice(0, 60).join(", "), net.names.length > 60 ? ", …" : "")));
+    net.names.slice(0, 60).join(", "), net.names.length > 60 ? ", …" : "")),
+  make("p", {}, "A photograph goes to the machine that serves this page and nowhere else, and is deleted after an hour."));
 
 /** Draws again what opacity and hidden classes change; nothing is asked of the server. */
 const refresh = () => {
@@ -183,9 +184,12 @@ const show = async () => {
     cross: make("span", { className: "cross", hidden: true }),
     bars: make("div", { className: "bars", ariaLive: "polite" }),
   }));
-  const figures = panes.map((pane) => make("figure", {},
-    make("figcaption", {}, pane.drawn.title), stage(value, pane),
-    make("div", { className: "under" }, pane.bars, legend(pane))));
+  const figures = panes.map((pane) => {
+    const picture = stage(value, pane);
+    picture.style.maxWidth = `calc(80vh * ${value.columns / value.rows})`; // fits on the screen
+    return make("figure", {}, make("figcaption", {}, pane.drawn.title), picture,
+      make("div", { className: "under" }, pane.bars, legend(pane)));
+  });
   root.replaceChildren(controls(), make("div", { className: "panes" }, ...figures));
   refresh();
   answer();

@@ -30,7 +30,7 @@ class Item(NamedTuple):
       part: "train", "validation", ...; "" where there is one part.
       image: The image's file; it may be missing, where another file holds the image.
       label: The label's file; None: there is none of its own.
-      read_image: Reads the image as training does: uint8 RGB.
+      read_image: Reads the image as training does: uint8 RGB, and alpha where the file has it.
       read_label: Reads the label as training does: uint8, class indices, 255 = ignored.
     """
 
@@ -51,6 +51,7 @@ class Values(NamedTuple):
       flat: int64, how many of them have four neighbours of the same value.
       lone: int64, how many of them have none.
       border: int64, how many pairs of neighbours have it on one side only.
+      ramp: int64, how often it lies strictly between its two neighbours in a row or a column.
     """
 
     values: Int64[np.ndarray, " v"]
@@ -58,6 +59,7 @@ class Values(NamedTuple):
     flat: Int64[np.ndarray, " v"]
     lone: Int64[np.ndarray, " v"]
     border: Int64[np.ndarray, " v"]
+    ramp: Int64[np.ndarray, " v"]
 
 
 class Look(NamedTuple):
@@ -124,7 +126,7 @@ def count_values(label: Integer[np.ndarray, "h w"]) -> Values:
         differ = one != other
         border += np.bincount(one[differ], minlength=len(values))
         border += np.bincount(other[differ], minlength=len(values))
-    counts.append(border)
+    counts += [border, _ramp(place, len(values))]
     there = counts[0] > 0
     values, counts = values[there], [count[there] for count in counts]
     if len(values) > _MOST_VALUES:
@@ -133,12 +135,25 @@ def count_values(label: Integer[np.ndarray, "h w"]) -> Values:
     return Values(values.astype(np.int64), *(count.astype(np.int64) for count in counts))
 
 
+def _ramp(place: Integer[np.ndarray, "h w"], count: int) -> Int64[np.ndarray, " v"]:
+    """How often each value, given by its rank, lies strictly between two opposite neighbours."""
+    found = np.zeros(count, np.int64)
+    for turned in (place, place.T):
+        up, down = turned[1:] > turned[:-1], turned[1:] < turned[:-1]
+        found += np.bincount(
+            turned[1:-1][(up[1:] & up[:-1]) | (down[1:] & down[:-1])], minlength=count
+        )
+    return found
+
+
 def look(item: Item) -> Look:
     """Reads one image and its label; what cannot be read is told, not raised."""
     seen = Look(item)
-    rgb = None
+    rgb = clear = None
     try:
-        rgb = item.read_image()
+        pixels = item.read_image()
+        rgb = np.ascontiguousarray(pixels[..., :3])
+        clear = pixels[..., 3] == 0 if pixels.shape[-1] == 4 else None
         content = item.image.read_bytes() if item.image.is_file() else rgb.tobytes()
         thumb = Image.fromarray(rgb).resize((THUMB, THUMB), Image.Resampling.BILINEAR)
         seen = seen._replace(
@@ -150,7 +165,7 @@ def look(item: Item) -> Look:
         )
     except (DataError, OSError) as error:
         seen = seen._replace(image_error=str(error))
-    return _look_at_label(seen, rgb)
+    return _look_at_label(seen, rgb, clear)
 
 
 def _few_colours(rgb: UInt8[np.ndarray, "h w 3"]) -> bool:
@@ -168,8 +183,8 @@ def _header(path: Path) -> dict[str, Any]:
         return {"image_kind": path.suffix.lstrip(".").upper()}
 
 
-def _look_at_label(seen: Look, rgb: np.ndarray | None) -> Look:
-    """Adds what the label says, and how it fits the image."""
+def _look_at_label(seen: Look, rgb: np.ndarray | None, clear: np.ndarray | None) -> Look:
+    """Adds what the label says, and how it fits the image; `clear` is where the image's alpha is 0."""
     item, raw, values = seen.item, None, None
     if item.label is not None and item.label.suffix.lower() in label_endings():
         try:
@@ -181,7 +196,10 @@ def _look_at_label(seen: Look, rgb: np.ndarray | None) -> Look:
     if item.read_label is not None:
         try:
             label = item.read_label()
-            classes = np.bincount(label.ravel(), minlength=256)
+            read = label
+            if clear is not None and clear.shape == label.shape:  # as in training
+                read = np.where(clear, np.uint8(IGNORE), label)
+            classes = np.bincount(read.ravel(), minlength=256)
             values = label if values is None else values
         except (DataError, OSError) as error:
             why = str(error)

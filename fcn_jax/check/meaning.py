@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from fcn_jax.check.counting import number_findings
 from fcn_jax.check.findings import Finding, number
+from fcn_jax.check.levels import class_map, gray_levels, level_finding
 from fcn_jax.check.look import Look
 from fcn_jax.check.values import Table, colour, names, ranges, table
 from fcn_jax.data.label_values import LabelValues
@@ -107,24 +106,26 @@ def _of_numbers(
         yield _photographs(looks)
         return
     if any(look.raw and look.raw.lossy for look in looks):
-        yield _smoothed(looks, whole, whole.main())
+        yield _smoothed(looks, whole, whole.main(), num_classes)
         return
     if gray := [look for look in looks if look.raw and look.raw.remark == "gray colours"]:
-        yield _gray_colours(gray, whole.main())
+        yield _gray_colours(gray, whole.main(), num_classes)
         return
     main = whole.main()
     rest = _rest(whole, main)
     classes = main.without([IGNORE])
     if rest:
-        yield _smoothed(looks, whole, main)
-    elif _stretched(main):
-        yield _stretched_levels(looks, main)
+        yield _smoothed(looks, whole, main, num_classes)
+    elif levels := gray_levels(main, num_classes):
+        yield level_finding(looks, main, levels, num_classes)
+    elif whole.ramps > 0.1:
+        yield _blended(looks, whole)
     elif len(classes.values):
         yield from number_findings(looks, classes, given, num_classes)
 
 
-def _gray_colours(looks: Sequence[Look], main: Table) -> Finding:
-    rows = [f"{row.split(',')[0]},{row.split(',')[0]},{row}" for row in _rows(main)]
+def _gray_colours(looks: Sequence[Look], main: Table, count: int | None) -> Finding:
+    rows = [f"{row.split(',')[0]},{row.split(',')[0]},{row}" for row in class_map(main, count)]
     return Finding(
         kind="values as colours",
         severity="wrong",
@@ -135,6 +136,20 @@ def _gray_colours(looks: Sequence[Look], main: Table) -> Finding:
         "below.",
         options=("--label-map", "FILE"),
         label_map="\n".join(["r,g,b,class,name", *rows]),
+        examples=names(looks),
+    )
+
+
+def _blended(looks: Sequence[Look], whole: Table) -> Finding:
+    return Finding(
+        kind="smoothed edges",
+        severity="wrong",
+        found=f"{min(whole.ramps, 1):.0%} of the edges between two values pass over a third one that "
+        "lies between them.",
+        means="The labels were smoothed, or resized with interpolation, which makes pixels of wrong "
+        "classes along edges.",
+        mend="Export the labels again without smoothing, and resize them with the nearest pixel "
+        "only. These edges cannot be told from classes.",
         examples=names(looks),
     )
 
@@ -156,7 +171,9 @@ def _photographs(looks: Sequence[Look]) -> Finding:
     )  # fmt: skip
 
 
-def _smoothed(looks: Sequence[Look], whole: Table, main: Table) -> Finding:
+def _smoothed(
+    looks: Sequence[Look], whole: Table, main: Table, count: int | None = None
+) -> Finding:
     lossy = [look for look in looks if look.raw is not None and look.raw.lossy]
     colours = bool(looks[0].raw and looks[0].raw.colours)
     readable = not lossy and not colours
@@ -177,48 +194,8 @@ def _smoothed(looks: Sequence[Look], whole: Table, main: Table) -> Finding:
         "or were JPEG files once.",
         mend=again + (ignoring if readable else ""),
         options=("--label-map", "FILE") if readable else (),
-        label_map=_map(main, [f"*,{IGNORE},"]) if readable else "",
+        label_map="\n".join(["value,class,name", *class_map(main, count), f"*,{IGNORE},"])
+        if readable
+        else "",
         examples=names(lossy or looks),
-    )
-
-
-def _map(main: Table, others: list[str]) -> str:
-    """A label map of values: the classes in order; 255 is ignored, unless it is a gray level."""
-    return "\n".join(["value,class,name", *_rows(main), *others])
-
-
-def _rows(main: Table) -> list[str]:
-    void = [] if _stretched(main) else [IGNORE]
-    values = main.without(void).values.tolist()
-    called = ["background", "object"] if len(values) == 2 else [f"class {v}" for v in values]
-    rows = [f"{value},{k},{called[k]}" for k, value in enumerate(values)]
-    return rows + [f"{value},{IGNORE}," for value in void if value in main.values]
-
-
-def _stretched(main: Table) -> bool:
-    """Whether classes are drawn as gray levels: 0 and 255, or equal steps of ten and more."""
-    values = main.values
-    if len(values) < 2 or values[0] != 0 or values[-1] > IGNORE:
-        return False
-    if len(values) == 2:
-        return bool(values[1] >= 10)
-    step = values[-1] / (len(values) - 1)
-    return bool(step >= 10 and (abs(values - step * np.arange(len(values))) <= 1).all())
-
-
-def _stretched_levels(looks: Sequence[Look], main: Table) -> Finding:
-    mask = main.values.tolist() == [0, IGNORE]
-    return Finding(
-        kind="masks of 0 and 255" if mask else "gray levels",
-        severity="wrong",
-        found=f"The labels store the values {ranges(main.values)}.",
-        means="These are masks of one object drawn in black and white. Here 255 means ignored, so "
-        "nothing but background would be learned."
-        if mask
-        else "Classes were drawn as gray levels that can be told apart; training takes every value "
-        "for a class of its own" + (", and 255 for ignored." if main.values[-1] == IGNORE else "."),
-        mend="Give each value its class: --label-map FILE with the lines below.",
-        options=("--label-map", "FILE"),
-        label_map=_map(main, []),
-        examples=names(looks),
     )

@@ -62,10 +62,13 @@ def _item(part: str, source: FileSource, name: str) -> Item:
 
 
 def photograph(image: np.ndarray) -> np.ndarray:
-    """Any input as uint8 RGB; depth becomes gray."""
+    """Any input as uint8 RGB, and alpha if it has that; depth becomes gray."""
     if image.dtype != np.uint8:
         image = (image * (255 / max(int(image.max()), 1))).astype(np.uint8)
-    return np.ascontiguousarray(image[..., :3] if image.shape[-1] >= 3 else image[..., [0, 0, 0]])
+    bands = slice(4) if image.shape[-1] == 4 else slice(3)
+    return np.ascontiguousarray(
+        image[..., bands] if image.shape[-1] >= 3 else image[..., [0, 0, 0]]
+    )
 
 
 def _what_matches(source: FileSource, error: str) -> tuple[Sequence[str], list[Finding]]:

@@ -44,7 +44,7 @@ def picture(look: Look, class_names: tuple[str, ...], note: str = "", undo: str 
     image = overlay = ""
     legend: list[Key] = []
     with contextlib.suppress(DataError, OSError):
-        rgb = look.item.read_image()
+        rgb = np.ascontiguousarray(look.item.read_image()[..., :3])
         image = jpeg_uri(fit(rgb))
         label, names = _label(look, class_names)
         if undo:

@@ -27,6 +27,7 @@ class Raw(NamedTuple):
       lossy: Whether the file's format changes values (JPEG).
       remark: What is unusual: "alpha", "gray colours", "bands", "fractions"; or "".
       orientation: The orientation tag, 1 to 8; the values are upright already.
+      palette: Red, green and blue of each value, if it has a palette; else ().
     """
 
     values: Integer[np.ndarray, "h w"]
@@ -35,6 +36,7 @@ class Raw(NamedTuple):
     lossy: bool = False
     remark: str = ""
     orientation: int = 1
+    palette: tuple[int, ...] = ()
 
 
 def read_raw(path: Path) -> Raw:
@@ -66,7 +68,8 @@ def _of_image(image: Image.Image) -> Raw:
     what = {"P": "8-bit palette", "L": "8-bit gray", "1": "1 bit"}.get(mode, "")
     what = what or (f"{array.dtype.itemsize * 8}-bit" if array.dtype.kind in "iu" else mode)
     found = _of_array(array, kind)
-    return found._replace(kind=f"{kind}, {what}", lossy=lossy, orientation=tag)
+    palette = tuple(image.getpalette() or ()) if mode == "P" else ()
+    return found._replace(kind=f"{kind}, {what}", lossy=lossy, orientation=tag, palette=palette)
 
 
 def _of_colours(array: np.ndarray, kind: str) -> Raw:
@@ -81,6 +84,13 @@ def _of_colours(array: np.ndarray, kind: str) -> Raw:
 
 
 def _of_array(array: np.ndarray, kind: str) -> Raw:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"expected an array of whole numbers, found one of {array.dtype}.")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise DataError(
+            f"found {array.max()} in an array of uint64, and labels go to 2**63 - 1. If it stands "
+            "for -1, save the array with astype('int64') and give --ignore -1"
+        )
     array = np.squeeze(array) if array.ndim > 2 else array
     kind = f"{kind}, {array.dtype}"
     if (

@@ -19,7 +19,7 @@ class Table:
 
     Attributes:
       values: int64, each value that occurs, sorted; a colour is 65536 R + 256 G + B.
-      pixels, flat, lone, border: int64, as in `Values`, over all labels.
+      pixels, flat, lone, border, ramp: int64, as in `Values`, over all labels.
       images: int64, in how many labels each value occurs.
       labels: How many labels there are.
     """
@@ -29,6 +29,7 @@ class Table:
     flat: Int64[np.ndarray, " v"]
     lone: Int64[np.ndarray, " v"]
     border: Int64[np.ndarray, " v"]
+    ramp: Int64[np.ndarray, " v"]
     images: Int64[np.ndarray, " v"]
     labels: int
 
@@ -51,6 +52,31 @@ class Table:
     def share(self) -> np.ndarray:
         """The part of all pixels that has each value, 0 to 1."""
         return self.pixels / self.pixels.sum()
+
+    def lines(self, k: int) -> float:
+        """Whether the k-th value lies in lines between the others, and then how many borders it has.
+
+        Lines: twice as many of its pixels are at edges as of the other values', in most labels.
+
+        Returns:
+          The part of all borders that it is a side of, 0 to 1; 0 if it lies in no lines.
+        """
+        if len(self.values) < 3:
+            return 0.0
+        thin, others = 1 - self.thickness[k], 1 - np.delete(self.thickness, k)
+        lines = thin > 2 * np.median(others) and thin > 1.2 * others.max()
+        often = self.labels >= 3 and self.images[k] * 2 >= self.labels
+        return float(self.between[k]) if lines and often and self.share[k] < 0.25 else 0.0
+
+    @property
+    def ramps(self) -> float:
+        """The part of all edges that pass over a value between their two sides, 0 to 1.
+
+        Such values are many where a label was resized with interpolation. In labels of VOC, NYUDv2
+        and SIFT Flow they are at 0.2 % of the edges; if enlarged twice bilinearly, at 28 to 65 %.
+        """
+        one = self.ramp.max(initial=0) > 0.8 * self.ramp.sum()  # lines drawn in one middle value
+        return 0.0 if one else float(2 * self.ramp.sum() / max(self.border.sum(), 1))
 
     def without(self, values: Iterable[int]) -> Table:
         """The table without some values."""
@@ -76,7 +102,7 @@ class Table:
         return bool(len(self.values) > 64 and self.flat.sum() < 0.3 * self.pixels.sum())
 
     def _where(self, which: Bool[np.ndarray, " v"]) -> Table:
-        columns = ("values", "pixels", "flat", "lone", "border", "images")
+        columns = ("values", "pixels", "flat", "lone", "border", "ramp", "images")
         return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in columns})
 
 
@@ -84,9 +110,9 @@ def table(all_values: Sequence[Values]) -> Table:
     """Adds up the values of labels."""
     values = np.concatenate([one.values for one in all_values])
     known, place = np.unique(values, return_inverse=True)
-    pixels, flat, lone, border = (
+    pixels, flat, lone, border, ramp = (
         np.bincount(place, np.concatenate([one[k] for one in all_values]), len(known))
-        for k in (1, 2, 3, 4)
+        for k in (1, 2, 3, 4, 5)
     )
     return Table(
         values=known,
@@ -94,6 +120,7 @@ def table(all_values: Sequence[Values]) -> Table:
         flat=flat.astype(np.int64),
         lone=lone.astype(np.int64),
         border=border.astype(np.int64),
+        ramp=ramp.astype(np.int64),
         images=np.bincount(place, minlength=len(known)),
         labels=len(all_values),
     )

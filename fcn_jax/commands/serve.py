@@ -17,7 +17,7 @@ def serve(
     max_value: int | None = None,
     bands: str | None = None,
 ) -> None:
-    """Open a page that labels a photograph: overlay, classes of a pixel, two nets together.
+    """Open a page that labels a photograph: overlay, classes of a pixel, two nets at once.
 
     Args:
         nets: one net or two: folders of runs, or .safetensors files of whole nets.
@@ -31,9 +31,9 @@ def serve(
         max_value: the number that is white in images of 16 bits; by default as in the run.
         bands: which bands of an image are red, green and blue, such as 4,3,2; as in the run.
     """
-    from fcn_jax.app.page import check_gradio, serve_page
     from fcn_jax.app.panes import net_names, shown_net
     from fcn_jax.app.photographs import Limits
+    from fcn_jax.app.server import check_gradio, serve_page
     from fcn_jax.runs.messages import messages
 
     with messages(debug=False):
@@ -54,4 +54,4 @@ def serve(
             model = load(path, recipe=recipe, step=step)
             options = image_options(model, max_value, bands)
             shown.append(shown_net(name, model, options))
-        serve_page(shown, limits, host, port, print)
+        serve_page(shown, limits, host, port, lambda line: print(line, flush=True))

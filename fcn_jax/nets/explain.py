@@ -11,6 +11,7 @@ import jax
 from fcn_jax.nets.inputs import placeholder
 from fcn_jax.nn.feature_map import WHOLE_IMAGE, FeatureMap, Padding, low_high
 from fcn_jax.nn.layers import Conv, Crop, MaxPool
+from fcn_jax.nn.savings import traced_for
 from fcn_jax.nn.upsampling import Upsampling
 
 
@@ -62,7 +63,7 @@ def explain(net: nn.Module, height: int, width: int, *, channels: int = 3) -> li
         return result
 
     images = placeholder(net, (1, height, width), channels=channels)
-    with nn.intercept_methods(record):
+    with nn.intercept_methods(record), traced_for("cpu"):  # where every layer is called
         # A new function on each call, as JAX does not trace the same function twice.
         jax.eval_shape(lambda images: net.init(jax.random.key(0), images), images)
     return rows

@@ -17,7 +17,7 @@ from fcn_jax.nets.trunks import Ending
 from fcn_jax.nn.background import pointwise, with_border
 from fcn_jax.nn.feature_map import FeatureMap, Outline, overlap
 from fcn_jax.nn.layers import AveragePool, Conv, Crop, Scale, Sum, relu
-from fcn_jax.nn.savings import current
+from fcn_jax.nn.savings import current, platform
 from fcn_jax.nn.upsampling import BilinearUpsampling, Upsampling
 
 Classes = int | Mapping[str, int]
@@ -119,9 +119,10 @@ class FCN(nn.Module):
         name = f"upscore{factor}" if self.skips and factor != 2 else "upscore"
         layer = self.final_upsampling(factor, kernel, name=f"{name}{suffix}")
         offset = crop_offset(layer.outline(x), image)
-        if not upsample:
-            return layer.without_upsampling(x, offset, image.shape, image.size)
-        return Crop(offset, image.shape, name=f"score{suffix}")(layer(x), image.size).values
+        if upsample and platform() != "tpu":
+            return Crop(offset, image.shape, name=f"score{suffix}")(layer(x), image.size).values
+        scores = layer.without_upsampling(x, offset, image.shape, image.size)
+        return scores.dense() if upsample else scores  # a TPU computes no pixel that is cut off
 
     def _fuse(self, maps: Maps, classes: int, suffix: str) -> FeatureMap:
         """Scores of the deepest map and of the skips, added on the grid of the last skip."""

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from fcn_jax.arithmetic import ceil_div
 from fcn_jax.nn.feature_map import FeatureMap, Padding, cells_inside, low_high
+from fcn_jax.nn.savings import platform
 
 Span = tuple[int, int]  # the first row or column, and one past the last; may lie outside the map
 
@@ -27,6 +28,10 @@ Span = tuple[int, int]  # the first row or column, and one past the last; may li
 # the same cells on both. It is so large that VGG16's conv4 still has a constant in its middle.
 _MODULUS, _SMALLEST = 16, 128
 _RING = 64  # a narrower ring saves less than the background costs
+
+# On a TPU a frame around a map costs as much as a convolution of it. So a frame is wider there
+# than its layer needs: three 3x3 convolutions and a pool after it need none.
+_WIDER = {"tpu": 5}
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +42,7 @@ class Border:
     Attributes:
         background: the layers' result without an image, `(1 or b, n, m, c)`, with its sizes.
         start: row and column of the whole map at which the stored rectangle starts.
+        changed: the rows and columns that the image can change; all of them are stored.
         shape: rows and columns of the whole map on the canvas.
         edge: how many of the background's first and last cells, along either axis, differ from the
             constant in its middle.
@@ -45,6 +51,7 @@ class Border:
 
     background: FeatureMap
     start: tuple[int, int] = dataclasses.field(metadata={"static": True})
+    changed: tuple[Span, Span] = dataclasses.field(metadata={"static": True})
     shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
     edge: int = dataclasses.field(metadata={"static": True})
     modulus: int = dataclasses.field(metadata={"static": True})
@@ -64,7 +71,15 @@ def with_border(image: FeatureMap) -> FeatureMap:
         small_size = _SMALLEST + (size - _SMALLEST) % _MODULUS
         batch, small = len(image.values), (_SMALLEST + _MODULUS - 1,) * 2
     zeros = jnp.zeros((batch, *small, image.channels), image.values.dtype)
-    border = Border(FeatureMap(zeros, small_size), (ring, ring), shape, edge=0, modulus=_MODULUS)
+    rows, columns = ((ring, ring + n) for n in image.shape)
+    border = Border(
+        background=FeatureMap(zeros, small_size),
+        start=(ring, ring),
+        changed=(rows, columns),
+        shape=shape,
+        edge=0,
+        modulus=_MODULUS,
+    )
     return image.replace(border=border, size=size, grid=image.grid.cropped(-ring))
 
 
@@ -202,25 +217,32 @@ def slide(
     if x.border is None:
         values = x.masked(fill).values if fill else x.values
         return result(apply(values, padding=padding), x.size)
-    padding, seen, start, stored = low, [], [], []
+    padding, seen, stored, changed = low, [], [], []
     windows = tuple(length(n, kernel, stride, padding) for n in x.shape)
-    for n, a, cells in zip(windows, x.border.start, x.values.shape[1:3], strict=True):
-        first = max(ceil_div(a + padding - kernel + 1, stride), 0)  # sees a stored cell
-        last = min((a + cells - 1 + padding) // stride, n - 1)
-        seen.append((first * stride - padding, last * stride - padding + kernel))
-        start.append(first)
-        stored.append(last - first + 1)
+    extents = zip(windows, x.border.changed, x.border.start, x.values.shape[1:3], strict=True)
+    for n, (a, b), start, cells in extents:
+        first = max(ceil_div(a + padding - kernel + 1, stride), 0)  # sees a cell that can change
+        last = min((b - 1 + padding) // stride, n - 1)
+        changed.append((first, last + 1))
+        # All windows of stored cells alone, if they suffice; otherwise a frame is needed.
+        begin, end = ceil_div(start + padding, stride), (start + cells + padding - kernel) // stride
+        if not begin <= first <= last <= end:
+            wider = _WIDER.get(platform(), 0)
+            begin, end = max(first - wider, 0), min(last + wider, n - 1)
+        seen.append((begin * stride - padding, end * stride - padding + kernel))
+        stored.append((begin, end + 1))
     values = apply(patch(x, *seen, fill=fill), padding=0)
     old = x.border.background
     border = Border(
         background=result(apply(old.masked(fill).values, padding=padding), old.size),
-        start=(start[0], start[1]),
+        start=(stored[0][0], stored[1][0]),
+        changed=(changed[0], changed[1]),
         shape=(windows[0], windows[1]),
         edge=_edge(x.border, stride, padding),
         modulus=x.border.modulus // stride,
     )
     out = result(values, x.size, border)
-    return whole(out) if tuple(stored) == windows else out
+    return whole(out) if out.values.shape[1:3] == windows else out
 
 
 def stacked(maps: list[FeatureMap]) -> FeatureMap:
@@ -242,17 +264,21 @@ def stacked(maps: list[FeatureMap]) -> FeatureMap:
 
 def _aligned(maps: list[FeatureMap]) -> list[FeatureMap]:
     """Maps with a border, which store the same rectangle: the smallest around all of theirs."""
-    spans = []
+    spans, changed = [], []
     for axis in (0, 1):
         starts = [m.border.start[axis] for m in maps]
         ends = [s + m.values.shape[1 + axis] for s, m in zip(starts, maps, strict=True)]
         spans.append((min(starts), max(ends)))
+        first, end = zip(*(m.border.changed[axis] for m in maps), strict=True)
+        changed.append((min(first), max(end)))
     start, edge = (spans[0][0], spans[1][0]), max(m.border.edge for m in maps)
     return [
         m.replace(
             values=patch(m, *spans),
             nonnegative=m.nonnegative,
-            border=dataclasses.replace(m.border, start=start, edge=edge),
+            border=dataclasses.replace(
+                m.border, start=start, changed=(changed[0], changed[1]), edge=edge
+            ),
         )
         for m in maps
     ]

@@ -19,11 +19,13 @@ from jaxtyping import Array, Float, Int, Integer
 from fcn_jax.arithmetic import ceil_div
 from fcn_jax.labels import IGNORE
 from fcn_jax.nn.feature_map import cells_inside
-from fcn_jax.nn.savings import current
+from fcn_jax.nn.savings import current, platform
 
 # A tile's scores take about this much, so that they stay in a CPU's cache and need little of a
-# GPU's memory; a tile is at least as high as a cell of the coarse scores.
+# GPU's memory; a tile is at least as high as a cell of the coarse scores. On a TPU a loop over
+# small tiles takes twice as long as all scores at once, so only very large scores are tiled.
 _TILE_BYTES = 8 * 2**20
+_TILE_BYTES_ON = {"tpu": 512 * 2**20}
 
 
 @jax.tree_util.register_dataclass
@@ -126,12 +128,13 @@ class _Tiles:
 
     @classmethod
     def of(cls, scores: CoarseScores) -> "_Tiles":
-        """Tiles of about `_TILE_BYTES` of float32 scores each."""
+        """Tiles of about `_TILE_BYTES` of float32 scores each; see there."""
+        limit = _TILE_BYTES_ON.get(platform(), _TILE_BYTES)
         factor, (b, h, w, k) = scores.layer.factor, scores.shape
         reach = ceil_div(scores.layer.kernel, factor)
         first, lead = divmod(scores.start, factor)
         needed = ceil_div(lead + h, factor)  # blocks
-        fit = max(_TILE_BYTES // (4 * b * factor * w * k), 1)
+        fit = max(limit // (4 * b * factor * w * k), 1)
         count = ceil_div(needed, min(fit, needed))
         blocks = ceil_div(needed, count)
         rows, end = blocks * factor, first + count * blocks

@@ -34,11 +34,26 @@ class Savings:
 
 
 _context = jax.make_user_context(Savings())
+_platform = jax.make_user_context("")
 
 
 def current() -> Savings:
     """The choices in force."""
     return _context.value
+
+
+def platform() -> str:
+    """The hardware that a program is traced for, `cpu`, `gpu` or `tpu`: that of this process.
+
+    Some savings have another form on other hardware. `lax.platform_dependent` serves where the
+    forms give arrays of one shape; this serves where they do not.
+    """
+    return _platform.value or jax.default_backend()
+
+
+def traced_for(platform: str) -> contextlib.AbstractContextManager[None]:
+    """Within it, programs are traced for other hardware than that of this process."""
+    return _platform(platform)
 
 
 @contextlib.contextmanager

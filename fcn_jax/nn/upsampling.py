@@ -9,7 +9,15 @@ import numpy as np
 from fcn_jax.nn.background import whole
 from fcn_jax.nn.coarse_scores import CoarseScores
 from fcn_jax.nn.feature_map import FeatureMap, Outline
-from fcn_jax.nn.ops import bilinear_filter, spread_conv, transposed_conv, upsample_axis
+from fcn_jax.nn.ops import (
+    bilinear_filter,
+    resample,
+    spread_conv,
+    transposed_conv,
+    upsample_axis,
+    upsampling_matrix,
+)
+from fcn_jax.nn.savings import current, platform
 
 
 class Upsampling(nn.Module):
@@ -89,8 +97,14 @@ class BilinearUpsampling(Upsampling):
     """
 
     def enlarge(self, values: Any, weights: Any, rows: slice, columns: slice) -> Any:
-        """Row by row, then column by column."""
+        """Row by row, then column by column; as two products of matrices on a TPU."""
         taps = bilinear_filter(self.kernel)
+        if platform() == "tpu" and current().fast_operations:
+            down, across = (
+                jnp.asarray(upsampling_matrix(taps, self.factor, n)[None, part])
+                for n, part in zip(values.shape[1:3], (rows, columns), strict=True)
+            )
+            return resample(values, down, across)
         tall = upsample_axis(values, taps, self.factor, 1)[:, rows]
         return upsample_axis(tall, taps, self.factor, 2)[:, :, columns]
 

@@ -169,7 +169,8 @@ def lower_step(step: Step, place: Slice) -> tuple[Any, State, Batch]:
         train_step = jax.jit(inspect.unwrap(train_step), donate_argnums=0)
     state = abstract_state(recipe, mesh, shard_optimizer=step.shard_optimizer)
     batch = abstract_batch(step, mesh)
-    with savings.use(rematerialise=step.rematerialise):
+    platform = "tpu" if place.chip else place.devices[0].platform
+    with savings.use(rematerialise=step.rematerialise), savings.traced_for(platform):
         return train_step.lower(state, batch), state, batch
 
 

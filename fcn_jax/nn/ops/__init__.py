@@ -5,7 +5,13 @@ They work on plain `(b, h, w, c)` arrays; the layers take care of grids and true
 """
 
 from fcn_jax.nn.ops.convolution import add_bias, convolve, is_product, relu
-from fcn_jax.nn.ops.enlarging import bilinear_filter, spread_conv, transposed_conv, upsample_axis
+from fcn_jax.nn.ops.enlarging import (
+    bilinear_filter,
+    spread_conv,
+    transposed_conv,
+    upsample_axis,
+    upsampling_matrix,
+)
 from fcn_jax.nn.ops.pooling import max_pool
 from fcn_jax.nn.ops.resampling import averaging_matrix, bilinear_matrix, resample, source_index
 
@@ -23,4 +29,5 @@ __all__ = [
     "spread_conv",
     "transposed_conv",
     "upsample_axis",
+    "upsampling_matrix",
 ]

@@ -58,6 +58,16 @@ def upsample_axis(x: Array, taps: np.ndarray, factor: int, axis: int) -> Array:
     return lax.slice_in_dim(merged, 0, factor * (n - 1) + k, axis=axis)
 
 
+def upsampling_matrix(
+    taps: Float[np.ndarray, " k"], factor: int, cells: int
+) -> Float[np.ndarray, "m n"]:
+    """The transposed convolution of `upsample_axis` as a matrix, from `cells` cells to all."""
+    matrix = np.zeros((factor * (cells - 1) + len(taps), cells), np.float32)
+    for cell in range(cells):
+        matrix[factor * cell : factor * cell + len(taps), cell] = taps
+    return matrix
+
+
 def transposed_conv(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c"], factor: int
 ) -> Float[Array, "b i j c"]:
