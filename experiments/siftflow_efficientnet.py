@@ -4,6 +4,18 @@ Published for FCN-8s on VGG16 (TPAMI 2017, table 6; the 200 test images): pixel 
 mean accuracy 53.9, mean IU 41.2, f.w. IU 77.2. Here the 200 images of siftflow_squeezenet are held
 out, and the mean IU counts the classes that their truth contains, as published.
 
+Ours, 200 held out: pixel accuracy 84.7, mean accuracy 43.3, mean IU 32.1, f.w. IU 76.3 after 5,400
+steps (18.9 epochs), 3,774 CPU seconds on two cores (4.3 GB), 64 minutes beside other work; after
+1,350, 2,700 and 4,050 steps mean IU was 24.6, 29.6 and 31.8. With the mirrored image's
+probabilities averaged in: 85.0 / 43.9 / 32.9 / 76.8.
+
+The adjustment for rare classes exchanges pixel accuracy for mean accuracy. With the biases of this
+net's scores moved by multiples of log(prior), as a smaller or larger adjustment would move them:
+85.3 / 39.2 / 30.7 / 76.5 at 0.05, 84.1 / 46.0 / 32.1 / 75.9 at 0.35.
+
+Images are never smaller than the crop: batches of images of one size take half the time of ragged
+ones.
+
 The net scores strides 16, 8 and 4 through layers of its own (see `SceneTrunk`), and the scores are
 added as in FCN-8s.
 """
