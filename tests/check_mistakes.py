@@ -123,6 +123,36 @@ def capitals(folder):
         label(folder, name).rename(label(folder, name.upper()))
 
 
+def transparent_images(folder):
+    for name in names(folder):
+        picture = Image.open(image(folder, name)).convert("RGBA")
+        picture.putalpha(0)
+        picture.save(folder / "images" / f"{name}.png")
+        image(folder, name).unlink()
+
+
+def own_palettes(folder):
+    """Numbers in order of frequency, as a program gives them that reduces colours."""
+    for name in names(folder):
+        rgb = Image.fromarray(colours(np.array(Image.open(label(folder, name)))))
+        rgb.quantize(dither=Image.Dither.NONE).save(label(folder, name))
+
+
+def enlarged(array):
+    """Half the rows and columns, enlarged with interpolation."""
+    small = Image.fromarray(array[::2, ::2])
+    return small.resize(array.shape[::-1], Image.Resampling.BILINEAR)
+
+
+def mask(array, value=1):
+    return np.where(array > 0, value, 0).astype(np.uint8 if value < 256 else np.uint16)
+
+
+def masks_of_two_kinds(folder):
+    relabel(folder, mask)
+    relabel(folder, lambda a: mask(a, 255), SOME)
+
+
 def in_sub_folders(folder):
     for name in names(folder):
         path = label(folder, name)
@@ -207,11 +237,26 @@ MISTAKES = {
         everywhere(lambda a: (a > 0).astype(np.uint8) * 255), {}, "masks of 0 and 255", "wrong",
     ),
     "classes drawn as gray levels": (everywhere(lambda a: a * 85), {}, "gray levels", "wrong"),
+    "gray levels, and 255 is void": (
+        everywhere(lambda a: void(255)(a * 60)), {"num_classes": 4}, "gray levels", "wrong",
+    ),
+    "masks drawn in 16 bits": (
+        everywhere(lambda a: mask(a, 65535)), {}, "masks of 0 and 65535", "wrong",
+    ),
+    "some masks are drawn with 255": (
+        masks_of_two_kinds, {"num_classes": 2}, "masks of two kinds", "look",
+    ),
     "classes count from 1, 0 is void between them": (
         everywhere(between), {}, "counting from 1", "wrong",
     ),
     "classes count from 1 and are given as 0 to 3": (
         everywhere(lambda a: void(0)(a + 1)), {"num_classes": 4}, "counting from 1", "wrong",
+    ),
+    "some labels count from 1, others from 0": (
+        some(lambda a: a + 1), {"num_classes": 4}, "labels that count in two ways", "wrong",
+    ),
+    "the background is ignored": (
+        everywhere(lambda a: a), {"reduce_zero_label": True}, "much is ignored", "look",
     ),
     "no label is 0": (everywhere(lambda a: a + 1), {}, "counting from 1", "look"),
     "void is another value than 255": (
@@ -228,6 +273,9 @@ MISTAKES = {
     "values beyond the classes": (
         everywhere(lambda a: a), {"num_classes": 3}, "values beyond the classes", "wrong",
     ),
+    "the background was not counted": (
+        everywhere(mask), {"num_classes": 1}, "values beyond the classes", "wrong",
+    ),
     "numbers from a longer list": (
         everywhere(lambda a: np.array([7, 11, 21, 26], np.uint8)[a]), {}, "numbers with gaps",
         "look",
@@ -243,6 +291,8 @@ MISTAKES = {
     "objects numbered in each image": (ranked, {}, "objects, not classes", "look"),
     "class x 1000 + object, in 16 bits": (everywhere(objects), {}, "numbers of objects", "wrong"),
     "smoothed edges": (everywhere(smoothed), {}, "smoothed edges", "wrong"),
+    "labels enlarged with interpolation": (everywhere(enlarged), {}, "smoothed edges", "wrong"),
+    "numbers of a palette of their own": (own_palettes, {}, "palettes differ", "look"),
     "JPEG labels": (
         lambda f: as_files(f, lambda a: a * np.uint8(80), "jpg"), {}, "JPEG labels", "wrong",
     ),
@@ -280,6 +330,7 @@ MISTAKES = {
     "labels without a labelled pixel": (
         some(lambda a: np.full_like(a, 255)), {}, "nothing labelled", "look",
     ),
+    "transparent images": (transparent_images, {}, "nothing labelled", "wrong"),
     "objects on 255": (
         everywhere(lambda a: np.where(a > 0, 1, 255).astype(np.uint8)), {}, "a single class",
         "wrong",

@@ -100,6 +100,13 @@ def test_nothing_is_said_of_a_sound_set(kind, tmp_path):
     assert findings == []
 
 
+@pytest.mark.parametrize("present", [[0, 15], [0, 10, 20]])
+def test_few_of_many_classes_are_no_gray_levels(present, tmp_path):
+    table = np.array(present, np.uint8)
+    relabel(write(tmp_path, classes=len(present)), lambda classes: table[classes])
+    assert {one.kind for one in checked(tmp_path, num_classes=21).findings} <= QUIET
+
+
 def test_camvid_as_it_is_downloaded_is_sound(tmp_path):
     for split, seed in (("train", 1), ("val", 2)):
         write(tmp_path / "x", n=6, seed=seed, classes=11)

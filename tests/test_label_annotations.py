@@ -20,6 +20,7 @@ from layout_files import (
 )
 
 from fcn_jax.data import COCOInstances, COCOPanoptic, DataError, LabelMe, check_labels
+from fcn_jax.data.check import check_apart
 from fcn_jax.data.coco_masks import mask_of, polygon_mask, run_length_mask
 from fcn_jax.data.layouts import data_sets
 from fcn_jax.labels import SetOptions
@@ -265,4 +266,96 @@ def test_labelme_files_that_are_wrong_are_named(tmp_path, change, message):
     content = json.loads((root / "a.json").read_text())
     (root / "a.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(DataError, match=rf"a\.json.*{message}"):
+        labels_of(root)
+
+
+def two_files(root, categories, stems=("instances_train", "instances_val")):
+    """Two files of COCO in `annotations`, with a square of `person`; images in `images`."""
+    (root / "annotations").mkdir(parents=True)
+    for n, (stem, ids) in enumerate(zip(stems, categories, strict=True)):
+        item = annotation(1, [SQUARE], category=ids["person"])
+        content = {
+            "images": [{"id": 10, "file_name": f"{stem}.jpg", "height": H, "width": W}],
+            "annotations": [item],
+            "categories": [{"id": i, "name": name} for name, i in ids.items()],
+        }
+        (root / "annotations" / f"{stem}.json").write_text(json.dumps(content))
+        save_image(root / "images" / f"{stem}.jpg", n)
+    return root
+
+
+@pytest.mark.parametrize("ids", [{"person": 2, "cat": 1}, {"cat": 5, "person": 9}, {"person": 7}])
+def test_categories_of_both_parts_are_matched_by_name(tmp_path, ids):
+    root = two_files(tmp_path, [{"person": 1, "cat": 2}, ids])
+    for part in sets(root):
+        assert part.class_names == ("background", "person", "cat")
+        np.testing.assert_array_equal(part[0].label, square((0, 1)))
+    for text in ("value,class,name\nbackground,1,o\ncat,255,\nperson,0,p\n", "0,1\n2,255\n1,0\n"):
+        (tmp_path / "map.csv").write_text(text if "name" in text else f"value,class\n{text}")
+        for part in sets(root, label_map=str(tmp_path / "map.csv")):
+            np.testing.assert_array_equal(part[0].label, square((1, 0)))
+    with pytest.raises(DataError, match="--ignore names ids of categories, which differ"):
+        sets(root, ignore=(1,))
+
+
+@pytest.mark.parametrize("name", ["dog", "Cat", "cat "])
+def test_a_category_that_only_validation_has_is_named_with_both_files(tmp_path, name):
+    root = two_files(tmp_path, [{"person": 1, "cat": 2}, {"person": 1, name: 2}])
+    match = f"instances_val.json: has the categories {name}, which .*instances_train.json lacks"
+    with pytest.raises(DataError, match=match):
+        sets(root)
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        ("instances_carnaval_train", "instances_carnaval_val"),
+        ("instances_strain-training", "instances_strain-validation"),
+        ("instances_catTrain2017", "instances_catVal2017"),
+        ("instances_TRAIN", "instances_VAL"),
+    ],
+)
+def test_parts_are_whole_words_of_the_files_names(tmp_path, stems):
+    root = two_files(tmp_path, [{"person": 1}] * 2, stems)
+    assert tuple(part.ids[0] for part in sets(root)) == stems
+
+
+@pytest.mark.parametrize("split", ["trainval", "train_val"])
+def test_a_file_of_both_parts_holds_out_a_tenth(tmp_path, split):
+    root = coco(tmp_path, splits=(split,))
+    (root / split).rename(root / "images")
+    train, validation = sets(root)
+    assert len(train) == len(validation) == 1 and train.ids != validation.ids
+
+
+def test_parts_of_any_layout_that_share_an_image_are_refused(tmp_path):
+    train, validation = sets(two_files(tmp_path, [{"person": 1}] * 2))
+    check_apart(train, validation)
+    (tmp_path / "images" / "instances_val.jpg").unlink()
+    (tmp_path / "images" / "instances_val.jpg").symlink_to("instances_train.jpg")
+    with pytest.raises(DataError, match="in the training list and in the validation list"):
+        check_apart(train, validation)
+
+
+def test_a_labelme_rectangle_of_four_corners_is_that_of_two(tmp_path):
+    corners = [[1, 1], [5, 1], [5, 4], [1, 4]]
+    shapes = {
+        "two": [shape("x", corners[::2], "rectangle")],
+        "four": [shape("x", corners, "rectangle")],
+        "turned": [shape("x", [[4, 0], [7, 3], [4, 5], [1, 3]], "rectangle")],
+    }
+    _, labels, _ = labels_of(labelme(tmp_path, shapes))
+    assert labels["two"].sum() == 5 * 4
+    np.testing.assert_array_equal(labels["four"], labels["two"])
+    assert labels["turned"][3, 1:8].all() and not labels["turned"][0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("rectangle", 3), ("rectangle", 5), ("circle", 3), ("line", 3), ("point", 2), ("mask", 4)],
+)
+def test_labelme_shapes_with_another_number_of_points_are_named(tmp_path, kind, count):
+    points = [[n, n % 3] for n in range(count)]
+    root = labelme(tmp_path, {"a": [shape("x", points, kind)]})
+    with pytest.raises(DataError, match=rf"a\.json, shape 0: .*'{kind}' with {count} points"):
         labels_of(root)

@@ -53,6 +53,24 @@ def test_camvid_void_is_ignored(tmp_path):
         len(CamVid(split="test").at(tmp_path / "nowhere"))
 
 
+def test_camvid_files_of_one_name_in_sub_folders_are_all_read(tmp_path):
+    for n, name in enumerate(("seq0/0000", "seq1/0000", "seq1/0001")):
+        save_image(tmp_path / "train" / f"{name}.png", n)
+        save_label(tmp_path / "trainannot" / f"{name}.png", np.full((6, 8), n))
+    source = CamVid(split="train").at(tmp_path)
+    assert source.ids == ("seq0/0000", "seq1/0000", "seq1/0001")
+    assert [int(label[0, 0]) for label in labels(source).values()] == [0, 1, 2]
+    save_image(tmp_path / "train" / "seq1" / "0000.jpg")
+    with pytest.raises(DataError, match=r"seq1/0000\.jpg and .*seq1/0000\.png have one name"):
+        len(CamVid(split="train").at(tmp_path))
+
+
+def test_camvid_labels_may_lie_in_other_sub_folders_where_names_are_unlike(tmp_path):
+    save_image(tmp_path / "train" / "a.png")
+    save_label(tmp_path / "trainannot" / "seq0" / "a.png", label_of(0, range(12)))
+    assert CamVid(split="train").at(tmp_path).ids == ("a",)
+
+
 def test_camvid_lists_of_segnet_choose_and_order(tmp_path):
     root = layout_files.camvid(tmp_path / "CamVid")
     names = [f"0001TP_{6690 + 30 * n:06d}.png" for n in (2, 0)]

@@ -34,6 +34,8 @@ CHAINS = (
     ("siftflow_squeezenet", "siftflow_squeezenet_geometry"),
     ("nyud_squeezenet",),
     ("nyud_depth",),
+    ("siftflow_efficientnet",),
+    ("siftflow_parts",),
 )
 QUICK = {"nyud_fcn32s_color_d"}
 WIDTH = 1 / 32

@@ -14,6 +14,7 @@ from fcn_jax.data.errors import few
 from fcn_jax.labels import IGNORE
 
 _ALMOST_NONE = 1e-5  # of the labelled pixels
+_MUCH = 0.4  # of all pixels
 
 
 def class_findings(
@@ -35,13 +36,14 @@ def class_findings(
         yield Finding(
             kind="nothing labelled",
             severity="wrong" if every else "look",
-            found=f"{len(empty)} of {len(looks)} labels are 255 (ignored) everywhere: "
-            f"{few(names(empty), 5)}.",
+            found=f"{len(empty)} of {len(looks)} labels are ignored everywhere: they are 255, or "
+            f"the image's alpha is 0: {few(names(empty), 5)}.",
             means="Nothing is learned from them.",
-            mend="Label them, or leave them out: --train-list FILE",
+            mend="Label them (and save images without alpha), or leave them out: --train-list FILE",
             options=("--train-list", "FILE"),
             examples=names(empty),
         )
+    yield from _much_ignored(looks, counts)
     pixels = counts[:, :IGNORE].sum(0)
     occurring = np.flatnonzero(pixels)
     if len(occurring) == 1 and counts.sum():
@@ -52,7 +54,8 @@ def class_findings(
             f"{number(len(looks), 'label')}."
             + (" The rest is 255, ignored." if counts[:, IGNORE].any() else ""),
             means="There is nothing to tell apart.",
-            mend="The background counts as a class: give its pixels 0, and not 255."
+            mend="The background counts as a class: give its pixels 0, and not 255; and ignore no "
+            "value (--ignore) that objects have."
             if counts[:, IGNORE].any()
             else "Give the objects' pixels another value than the background's.",
             examples=names(looks),
@@ -62,6 +65,24 @@ def class_findings(
     yield from _rare(looks, counts[:, :count], class_names)
     yield from _parts(looks, counts[:, :count], class_names)
     yield from _speckles(looks)
+
+
+def _much_ignored(looks: Sequence[Look], counts: np.ndarray) -> Iterator[Finding]:
+    """A large part of all pixels is ignored, as options and the images' alpha say."""
+    part = counts[:, IGNORE].sum() / max(counts.sum(), 1)
+    if _MUCH < part < 1:
+        order = np.argsort(-counts[:, IGNORE], kind="stable")
+        yield Finding(
+            kind="much is ignored",
+            severity="look",
+            found=f"{part:.0%} of all pixels are ignored, as training reads these labels.",
+            means="Nothing is learned there, not even that no object is there. Pixels are ignored "
+            "that are 255, that --ignore, --reduce-zero-label (the value 0) or the label map says, "
+            "or where the image's alpha is 0.",
+            mend="If these pixels are the background, it is a class: leave such an option out, "
+            "or store a class there.",
+            examples=tuple(looks[i].name for i in order),
+        )
 
 
 def _rare(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
-from fcn_jax.check.findings import Finding, number
+from fcn_jax.check.findings import Finding, have, number
 from fcn_jax.check.look import Look
 from fcn_jax.check.values import Table, names, of_one_image_each, ranges, with_value
 from fcn_jax.data.label_values import LabelValues
 from fcn_jax.labels import IGNORE
+
+_SMALL = 0.1  # of all pixels: what is void has rarely more, and the background rarely less
 
 
 def number_findings(
@@ -44,7 +47,7 @@ def _large(looks: Sequence[Look], classes: Table) -> Finding:
     values = classes.values
     small = values[(values >= 0) & (values < IGNORE)]
     other = values[(values < 0) | (values > IGNORE)]
-    if len(small) and len(other) == 1:
+    if len(small) > 1 and len(other) == 1:
         value = int(other[0])
         return Finding(
             kind="another value for void",
@@ -95,52 +98,38 @@ def _counting(
 ) -> Iterator[Finding]:
     """Values below 255: do they count from 0, and is one of them void?"""
     values, last = classes.values, int(classes.values[-1])
-    alone = _alone(values)
+    alone, unknown = _alone(values), num_classes is None
     beyond = num_classes is not None and last >= num_classes + given.reduce_zero
     if given.reduce_zero and not beyond:
         return
-    if alone and (num_classes is None or beyond):
+    if alone and (unknown or beyond):
         yield _void(
             looks, alone, f"far from the others ({ranges(v for v in values if v not in alone)})"
         )
     elif beyond:
         yield _beyond(looks, classes, num_classes or 0)
-    elif num_classes is not None:
-        return
     elif values[0] == 1 and classes.labels > 1 < len(values) and last - 1 < 2 * len(values):
-        yield _from_one(looks, f"The labels store {ranges(values)}, and never 0.", "look")
-    elif len(values) >= 3 and values[0] == 0 and (between := _is_void(classes, 0)) > 0.5:
+        if unknown:
+            yield _from_one(looks, f"The labels store {ranges(values)}, and never 0.", "look")
+    elif values[0] == 0 and (between := classes.lines(0)) > 0.5:
         yield _from_one(
             looks,
             f"The value 0 lies in lines between the others ({ranges(values[1:])}): it is a side of "
             f"{between:.0%} of all borders.",
             "wrong" if between > 0.8 else "look",
+            num_classes,
         )
-    elif len(values) >= 4 and _is_void(classes, len(values) - 1) > 0.5:
+    elif len(values) >= 4 and classes.lines(len(values) - 1) > 0.5:
         yield _void(looks, [last], "in lines between the others", severity="look")
-    elif last + 1 > 2 * len(values) and last >= 10:
+    elif unknown and last + 1 > 2 * len(values) and last >= 10:
         yield _gaps(looks, values)
 
 
-def _is_void(classes: Table, k: int) -> float:
-    """Whether the k-th value lies in lines between the others, and then how many borders it has.
-
-    Lines: twice as many of its pixels are at edges as of the other values', in most labels.
-
-    Returns:
-      The part of all borders that it is a side of, 0 to 1; 0 if it is no void.
-    """
-    thin, others = 1 - classes.thickness[k], 1 - np.delete(classes.thickness, k)
-    lines = thin > 2 * np.median(others) and thin > 1.2 * others.max()
-    often = classes.labels >= 3 and classes.images[k] * 2 >= classes.labels
-    return float(classes.between[k]) if lines and often and classes.share[k] < 0.25 else 0.0
-
-
 def _alone(values: np.ndarray) -> list[int]:
-    """One or two values at the end, far from the others, which are classes from 0 or 1."""
+    """One or two values at the end, far from the others: more others, which are classes."""
     for count in (1, 2):
         rest = values[:-count]
-        if len(rest) and rest[0] <= 1 and rest[-1] < 2 * len(rest) + 2:
+        if len(rest) > count and rest[0] <= 1 and rest[-1] < 2 * len(rest) + 2:
             gaps = np.diff(values[-count - 1 :])
             if gaps[0] >= max(10, 2 * len(rest)):
                 return values[-count:].tolist()
@@ -163,43 +152,71 @@ def _void(
     )
 
 
-def _from_one(looks: Sequence[Look], found: str, severity: Literal["wrong", "look"]) -> Finding:
+def _from_one(
+    looks: Sequence[Look],
+    found: str,
+    severity: Literal["wrong", "look"],
+    num_classes: int | None = None,
+    other: str = "",
+) -> Finding:
+    fewer = f" --num-classes {num_classes - 1}" if num_classes else ""
     return Finding(
         kind="counting from 1",
         severity=severity,
         found=found,
         means="The classes count from 1, and 0 is void: pixels of no class.",
-        mend="Take 0 as ignored and 1 as the first class: --reduce-zero-label",
+        mend=f"Take 0 as ignored and 1 as the first class: --reduce-zero-label{fewer}{other}",
         options=("--reduce-zero-label",),
         examples=with_value(looks, 0) or names(looks),
     )
 
 
 def _beyond(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
-    values = classes.values
+    """Values above the last class: one class more, classes from 1, void, or another numbering."""
+    values, share = classes.values, classes.share
     wrong = values[values >= num_classes]
-    found = f"There are {num_classes} classes, 0 to {num_classes - 1}, and the labels store "
+    found = f"There {have(num_classes, 'is', 'are')} {number(num_classes, 'class')}, 0 to "
+    found += f"{num_classes - 1}, and the labels store "
+    more = f"--num-classes {values[-1] + 1}"
     if wrong.tolist() == [num_classes]:
-        zero, last = (classes.thickness[values == v] for v in (0, num_classes))
-        if not len(zero) or zero[0] <= last[0]:
-            return _from_one(looks, f"{found}{ranges(values)}.", "wrong")
-        if _is_void(classes, len(values) - 1):
+        at_zero = float(share[values == 0].sum())
+        if values[0] != 0 or classes.lines(0) > 0.5 or at_zero < _SMALL:
+            other = f". If 0 is a class, such as the background, give {more}" if at_zero else ""
+            return _from_one(looks, f"{found}{ranges(values)}.", "wrong", other=other)
+        if classes.lines(len(values) - 1):
             return _void(looks, [num_classes], f"beyond the {num_classes} classes")
+    void = [k for k in range(1, len(values)) if classes.lines(k) > 0.5]
+    gaps = values[0] > 0 or values[-1] + 1 > 2 * len(values)
+    if gaps and 1 < len(values) - len(void) <= num_classes:
+        return dataclasses.replace(_gaps(looks, values, values[void]), severity="wrong")
     examples = with_value(looks, int(wrong[0]))
+    kept, part = len(values) - len(wrong), float(share[values >= num_classes].sum())
+    ignorable = kept > max(1, len(wrong)) and part < _SMALL
+    zero = f" Value 0 is {share[0]:.0%} of the pixels." if values[0] == 0 else ""
+    means = f"There are {values[-1] + 1} classes"
+    means += ": the background counts, and is class 0" if zero else ""
     return Finding(
         kind="values beyond the classes",
         severity="wrong",
-        found=f"{found}{ranges(wrong)} too, in {number(len(examples), 'label')}.",
-        means="There are more classes (the background counts), or these values are void.",
-        mend=f"Give --num-classes {values[-1] + 1}, or ignore them: --ignore "
-        f"{' '.join(map(str, wrong[:10]))}",
-        options=("--ignore", *map(str, wrong)),
+        found=f"{found}{ranges(wrong)} too, in {number(len(examples), 'label')}.{zero}",
+        means=means + (", or these values are void." if ignorable else "."),
+        mend=f"Give {more} (in --class-names, name the background first)"
+        + (f", or ignore them: --ignore {' '.join(map(str, wrong[:10]))}" if ignorable else "")
+        + (f"; or, if 0 is void, --reduce-zero-label{_less(values, num_classes)}" if zero else ""),
+        options=("--num-classes", str(values[-1] + 1)),
         examples=examples,
     )
 
 
-def _gaps(looks: Sequence[Look], values: np.ndarray) -> Finding:
-    rows = [f"{v},{k},class {v}" for k, v in enumerate(values)]
+def _less(values: np.ndarray, num_classes: int) -> str:
+    """The number of classes, if it is not `num_classes`, of labels without the value 0."""
+    return "" if values[-1] == num_classes else f" --num-classes {values[-1]}"
+
+
+def _gaps(looks: Sequence[Look], values: np.ndarray, void: Sequence[int] = ()) -> Finding:
+    classes = [value for value in values.tolist() if value not in void]
+    rows = [f"{v},{k},class {v}" for k, v in enumerate(classes)]
+    rows += [f"{value},{IGNORE}," for value in void]
     return Finding(
         kind="numbers with gaps",
         severity="look",

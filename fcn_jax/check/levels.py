@@ -34,10 +34,10 @@ def gray_levels(table: Table, num_classes: int | None) -> dict[int, int]:
     if len(levels) < 2:
         void, levels = [], values
     others = [value for value in levels if value != IGNORE]
+    if len(others) > 1 and IGNORE in levels and not _is_class(table, levels, num_classes):
+        void, levels = [*void, IGNORE], others
     even = _even(levels)
-    if len(others) > 1 and IGNORE in levels and (not even or len(others) == num_classes):
-        void, levels, even = [*void, IGNORE], others, _even(others)
-    step = int(np.gcd.reduce(levels))
+    step = int(np.gcd.reduce([value for value in levels if value != IGNORE or len(levels) == 2]))
     if (not even and step < _LEAST_STEP) or (num_classes and levels[-1] < num_classes):
         return {}
     codes = [value // step for value in levels]
@@ -46,6 +46,16 @@ def gray_levels(table: Table, num_classes: int | None) -> dict[int, int]:
     if num_classes is None or codes[-1] >= num_classes:
         codes = list(range(len(levels)))
     return dict(zip(levels, codes, strict=True)) | dict.fromkeys(void, IGNORE)
+
+
+def _is_class(table: Table, levels: list[int], num_classes: int | None) -> bool:
+    """Whether 255 is a class among levels: by their number, by even steps or as what is largest."""
+    if num_classes == len(levels) - 1:
+        return False
+    if num_classes == len(levels):
+        return levels[-2] // int(np.gcd.reduce(levels[:-1])) != num_classes - 1
+    part = dict(zip(table.values.tolist(), table.share.tolist(), strict=True))
+    return _even(levels) or part[IGNORE] > sum(part[v] for v in levels if 0 < v < IGNORE)
 
 
 def _even(values: list[int]) -> bool:

@@ -184,7 +184,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _look_at_label(seen: Look, rgb: np.ndarray | None, clear: np.ndarray | None) -> Look:
-    """Adds what the label says, and how it fits the image; `clear` is where the image's alpha is 0."""
+    """Adds what the label says, and how it fits the image; `clear`: where that has alpha 0."""
     item, raw, values = seen.item, None, None
     if item.label is not None and item.label.suffix.lower() in label_endings():
         try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from fcn_jax.check.counting import number_findings
 from fcn_jax.check.findings import Finding, number
 from fcn_jax.check.levels import class_map, gray_levels, level_finding
 from fcn_jax.check.look import Look
+from fcn_jax.check.unlike import unlike_findings
 from fcn_jax.check.values import Table, colour, names, ranges, table
-from fcn_jax.data.label_values import LabelValues
+from fcn_jax.data.label_values import OTHERS, LabelValues
 from fcn_jax.labels import IGNORE
 
 _MOST_COLOURS = 128
@@ -30,6 +34,7 @@ def value_findings(
     colours = [look for look in looks if look.raw is not None and look.raw.colours]
     plain = [look for look in looks if look.raw is None or not look.raw.colours]
     if given.mapping:
+        yield from _lines_after_map(colours or plain, given)
         return
     if colours and plain:
         yield _mixed(colours, plain)
@@ -38,7 +43,41 @@ def value_findings(
         if those:
             whole = table([look.values for look in those]).without(given.ignore)
             if len(whole.values):
-                yield from of(those, whole, given, num_classes)
+                for found in of(those, whole, given, num_classes):
+                    yield _with_count(found, num_classes)
+
+
+def _with_count(found: Finding, num_classes: int | None) -> Finding:
+    """Adds that a printed map has another number of classes than was given."""
+    lines = [line.split(",")[-2] for line in found.label_map.splitlines()[1:]]
+    classes = max((int(k) + 1 for k in lines if int(k) != IGNORE), default=0)
+    if not classes or num_classes in (None, classes):
+        return found
+    text = f" The map has {number(classes, 'class')}: leave --num-classes out, or add the others."
+    return dataclasses.replace(found, mend=found.mend + text)
+
+
+def _lines_after_map(looks: Sequence[Look], given: LabelValues) -> Iterator[Finding]:
+    """Stored values to which the label map gives a class, and which lie in lines as void does."""
+    whole = table([look.values for look in looks]).without(given.ignore)
+    colours = bool(looks[0].raw and looks[0].raw.colours)
+    if given.by_name or given.by_colour != colours or len(whole.values) > _MOST_COLOURS:
+        return
+    classes = dict(given.mapping)
+    for k, value in enumerate(whole.values.tolist()):
+        key = (value >> 16, value >> 8 & 255, value & 255) if colours else value
+        void = IGNORE if value == IGNORE and not colours else classes.get(OTHERS, IGNORE)
+        if classes.get(key, void) != IGNORE and whole.lines(k) > 0.5:
+            text = colour(value) if colours else str(value)
+            yield Finding(
+                kind="another value for void",
+                severity="look",
+                found=f"{text} lies in lines between the others, and the label map gives it class "
+                f"{classes.get(key, void)}.",
+                means="It is probably void: pixels of no class, which would be learned as one.",
+                mend=f"If so, give it {IGNORE} in the label map: {text},{IGNORE},",
+                examples=names(looks),
+            )
 
 
 def _mixed(colours: Sequence[Look], plain: Sequence[Look]) -> Finding:
@@ -72,7 +111,12 @@ def _of_colours(
         )
     else:
         texts = [colour(value) for value in main.values]
-        rows = [f"{text},{k},class {k}" for k, text in enumerate(texts)]
+        void = [main.lines(k) > 0.5 for k in range(len(texts))]
+        numbers = np.cumsum(np.logical_not(void)) - 1
+        rows = [
+            f"{text},{IGNORE}," if lines else f"{text},{k},class {k}"
+            for text, k, lines in zip(texts, numbers, void, strict=True)
+        ]
         rest = _rest(whole, main)
         yield Finding(
             kind="colours",
@@ -81,7 +125,12 @@ def _of_colours(
             f"{'; '.join(texts[:12])}{'; ...' if texts[12:] else ''}." + rest,
             means="Each colour is probably a class." + (_SMOOTHED if rest else ""),
             mend="Give each its class with --label-map FILE. A draft of this file is below: "
-            "correct names and order, and give 255 to what is no class.",
+            "correct names and order, and give 255 to what is no class, "
+            + (
+                "as is done for a colour that lies in lines between the others."
+                if any(void)
+                else "such as void."
+            ),
             options=("--label-map", "FILE"),
             label_map="\n".join(["r,g,b,class,name", *rows]),
             examples=names(looks),
@@ -118,10 +167,13 @@ def _of_numbers(
         yield _smoothed(looks, whole, main, num_classes)
     elif levels := gray_levels(main, num_classes):
         yield level_finding(looks, main, levels, num_classes)
-    elif whole.ramps > 0.1:
+    elif whole.ramps > 0.1:  # single pixels of any class between any others: 17 % at most
         yield _blended(looks, whole)
     elif len(classes.values):
-        yield from number_findings(looks, classes, given, num_classes)
+        unlike = list(unlike_findings(looks, num_classes))
+        yield from unlike
+        if not any(one.severity == "wrong" for one in unlike):  # which explains the numbers too
+            yield from number_findings(looks, classes, given, num_classes)
 
 
 def _gray_colours(looks: Sequence[Look], main: Table, count: int | None) -> Finding:
@@ -143,11 +195,11 @@ def _gray_colours(looks: Sequence[Look], main: Table, count: int | None) -> Find
 def _blended(looks: Sequence[Look], whole: Table) -> Finding:
     return Finding(
         kind="smoothed edges",
-        severity="wrong",
-        found=f"{min(whole.ramps, 1):.0%} of the edges between two values pass over a third one that "
-        "lies between them.",
-        means="The labels were smoothed, or resized with interpolation, which makes pixels of wrong "
-        "classes along edges.",
+        severity="wrong" if whole.ramps > 0.2 else "look",
+        found=f"{min(whole.ramps, 1):.0%} of the edges between two values pass over a third one "
+        "that lies between them.",
+        means="The labels were smoothed, or resized with interpolation, which makes pixels of "
+        "wrong classes along edges.",
         mend="Export the labels again without smoothing, and resize them with the nearest pixel "
         "only. These edges cannot be told from classes.",
         examples=names(looks),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +20,18 @@ _LABELS = ("label", "mask", "annot", "gt", "ground", "seg", "target")
 
 
 def why_unmatched(
-    source: Folders, images: list[str], labels: list[str]
+    source: Folders, images: list[str], labels: list[str], matched: Sequence[str] = ()
 ) -> tuple[str, str, tuple[str, ...]]:
-    """What it means that names do not match, what mends it, and the options."""
+    """What it means that names do not match, what mends it, and the options.
+
+    Patterns hold for all files, so they are advised only if more images have a label then.
+
+    Args:
+      source: The data set.
+      images: Names of images without a label.
+      labels: Names of labels without an image.
+      matched: Names of images that have a label.
+    """
     lower = {name.lower() for name in images}
     if alike := [name for name in labels if name.lower() in lower]:
         return (
@@ -36,20 +46,25 @@ def why_unmatched(
             "Rename one of the two; names must be the same up to the ending.",
             (),
         )
-    stems = {name.rsplit("/", 1)[-1] for name in images}
-    if [name for name in labels if name.rsplit("/", 1)[-1] in stems]:
+    every, every_label = [*matched, *images], [*matched, *labels]
+    stems = {name.rsplit("/", 1)[-1] for name in every}
+    label_stems = {name.rsplit("/", 1)[-1] for name in every_label}
+    unique = (len(stems), len(label_stems)) == (len(every), len(every_label))
+    if unique and (count := len(stems & label_stems)) > len(matched):
         options = ("--images", f"{source.images}/{{stem}}")
         options += ("--labels", f"{source.labels}/{{stem}}")
-        return "Labels lie in other sub-folders than images.", f"Give {line(options)}", options
-    affixes = _affixes(images, labels)
+        means = f"Labels lie in other sub-folders than images. {_of(count, every)}"
+        return means, f"Give {line(options)}", options
+    affixes, count = _affixes(every, every_label, len(matched))
     if affixes and not (is_pattern(source.images) or is_pattern(source.labels)):
         (before, after), (label_before, label_after) = affixes
-        ending = _ending(source.image_path(name) for name in images)
+        ending = _ending(source.image_path(name) for name in every)
         options = ("--images", f"{source.images}/{before}{{stem}}{after}{ending}")
         options = () if not before + after else options
-        ending = _ending(source.label_path(name) for name in labels)
+        ending = _ending(source.label_path(name) for name in every_label)
         options += ("--labels", f"{source.labels}/{label_before}{{stem}}{label_after}{ending}")
-        return "Names differ by a fixed beginning or end.", f"Give {line(options)}", options
+        means = f"Names differ by a fixed beginning or end. {_of(count, every)}"
+        return means, f"Give {line(options)}", options
     if not images:
         return "Labels without an image cannot be used.", "Remove these labels, or add images.", ()
     return (
@@ -70,18 +85,25 @@ def _without_zeros(name: str) -> str:
     return re.sub(r"0*(\d+)", r"\1", name)
 
 
-def _affixes(images: Sequence[str], labels: Sequence[str]) -> Any:
-    """What to take from the ends of the names, so that most match: ((before, after), the same)."""
+def _of(count: int, images: Sequence[str]) -> str:
+    return f"With these options {count} of {len(images)} images have a label."
+
+
+def _affixes(images: Sequence[str], labels: Sequence[str], matched: int) -> tuple[Any, int]:
+    """What to take from the ends of the names, so that most match; and how many do then.
+
+    ((before, after), the same of labels); None where no more match than the names as they are.
+    """
     if not images or not labels:
-        return None
-    best, most = None, max(1, min(len(images), len(labels)) // 2)
+        return None, 0
+    best, most = None, max(matched + 1, min(len(images), len(labels)) // 2)
     for mine in _ends(images):
         bare = {_without(name, mine) for name in images} - {None}
         for other in _ends(labels):
             count = len(bare & ({_without(name, other) for name in labels} - {None}))
             if count > most or (count == most and best is None):
                 best, most = (mine, other), count
-    return best if best != (("", ""), ("", "")) else None
+    return (best if best != (("", ""), ("", "")) else None), most
 
 
 def _ends(names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -152,4 +174,4 @@ def _holds(folder: Path, kinds: Container[str]) -> bool:
 
 def line(options: Sequence[str]) -> str:
     """Options as on a command line."""
-    return " ".join(f"'{one}'" if set(one) & set("{}* ") else one for one in options)
+    return shlex.join(options)

@@ -81,7 +81,7 @@ def _what_matches(source: FileSource, error: str) -> tuple[Sequence[str], list[F
             return (), [_not_found(source, error)]
         if images or labels:
             ids = tenth_or_rest(matched, source.held_out, source.folder) if matched else ()
-            return ids, [_unmatched(source, images, labels, len(matched))]
+            return ids, [_unmatched(source, images, labels, matched)]
     return (), [
         Finding(
             kind="files missing",
@@ -93,18 +93,20 @@ def _what_matches(source: FileSource, error: str) -> tuple[Sequence[str], list[F
     ]
 
 
-def _unmatched(source: Folders, images: list[str], labels: list[str], count: int) -> Finding:
+def _unmatched(
+    source: Folders, images: list[str], labels: list[str], matched: list[str]
+) -> Finding:
     found = [
         f"{len(names)} {what} have no {other}: {few(names, 5)}" if len(names) > 1
         else f"{what[:-1]} {names[0]} has no {other}"
         for names, what, other in ((images, "images", "label"), (labels, "labels", "image"))
         if names
     ]  # fmt: skip
-    means, mend, options = why_unmatched(source, images, labels)
+    means, mend, options = why_unmatched(source, images, labels, matched)
     return Finding(
         kind="not matched",
         severity="wrong",
-        found=f"{count} images have a label; {'; '.join(found)}.",
+        found=f"{len(matched)} images have a label; {'; '.join(found)}.",
         means=means,
         mend=mend,
         options=options,

@@ -27,7 +27,7 @@ class Raw(NamedTuple):
       lossy: Whether the file's format changes values (JPEG).
       remark: What is unusual: "alpha", "gray colours", "bands", "fractions"; or "".
       orientation: The orientation tag, 1 to 8; the values are upright already.
-      palette: Red, green and blue of each value, if it has a palette; else ().
+      palette: Red, green and blue of each value, if it has a palette; else empty.
     """
 
     values: Integer[np.ndarray, "h w"]
@@ -36,7 +36,7 @@ class Raw(NamedTuple):
     lossy: bool = False
     remark: str = ""
     orientation: int = 1
-    palette: tuple[int, ...] = ()
+    palette: bytes = b""
 
 
 def read_raw(path: Path) -> Raw:
@@ -47,9 +47,13 @@ def read_raw(path: Path) -> Raw:
     """
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{legible(path)}: the file is empty.")
+    if path.suffix.lower() == ".npy":
+        with reading(legible(path), "a label", _REMEDY, DataError):
+            array = np.load(path, allow_pickle=False)
+        _check_numbers(array, legible(path))
     with reading(legible(path), "a label", _REMEDY, DataError):
         if path.suffix.lower() == ".npy":
-            return _of_array(np.load(path, allow_pickle=False), "NumPy array")
+            return _of_array(array, "NumPy array")
         with BoundedFile(path) as file, Image.open(file) as image:
             found = _of_image(image)
             return found._replace(values=turned(found.values, found.orientation))
@@ -68,7 +72,7 @@ def _of_image(image: Image.Image) -> Raw:
     what = {"P": "8-bit palette", "L": "8-bit gray", "1": "1 bit"}.get(mode, "")
     what = what or (f"{array.dtype.itemsize * 8}-bit" if array.dtype.kind in "iu" else mode)
     found = _of_array(array, kind)
-    palette = tuple(image.getpalette() or ()) if mode == "P" else ()
+    palette = bytes(image.getpalette() or ()) if mode == "P" else b""
     return found._replace(kind=f"{kind}, {what}", lossy=lossy, orientation=tag, palette=palette)
 
 
@@ -83,14 +87,20 @@ def _of_colours(array: np.ndarray, kind: str) -> Raw:
     return Raw(rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], kind, colours=True)
 
 
-def _of_array(array: np.ndarray, kind: str) -> Raw:
+def _check_numbers(array: np.ndarray, where: str) -> None:
     if array.dtype.kind not in "biuf":
-        raise DataError(f"expected an array of whole numbers, found one of {array.dtype}.")
+        raise DataError(
+            f"{where}: expected an array of whole numbers, found one of {array.dtype}. Save the "
+            "classes as integers."
+        )
     if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
         raise DataError(
-            f"found {array.max()} in an array of uint64, and labels go to 2**63 - 1. If it stands "
+            f"{where}: found {array.max()}, and numbers of labels end at 2**63 - 1. If it stands "
             "for -1, save the array with astype('int64') and give --ignore -1"
         )
+
+
+def _of_array(array: np.ndarray, kind: str) -> Raw:
     array = np.squeeze(array) if array.ndim > 2 else array
     kind = f"{kind}, {array.dtype}"
     if (

@@ -54,7 +54,7 @@ class Table:
         return self.pixels / self.pixels.sum()
 
     def lines(self, k: int) -> float:
-        """Whether the k-th value lies in lines between the others, and then how many borders it has.
+        """Whether the k-th value lies in lines between the others, and how many borders it has.
 
         Lines: twice as many of its pixels are at edges as of the other values', in most labels.
 

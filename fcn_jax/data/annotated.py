@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,8 @@ from fcn_jax.data.source import numbered_names
 
 TENTH = ({"held_out": False}, {"held_out": True})
 """Fields of the sources to train and to validate on, where a tenth is held out."""
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_TRAIN, _VALIDATION = {"train", "training"}, {"val", "valid", "validation"}
 
 
 class Annotated(NamedTuple):
@@ -22,7 +26,8 @@ class Annotated(NamedTuple):
     Attributes:
       names: A name for each class.
       values: The class of each category or label.
-      parts: Fields of the sources to train and to validate on.
+      parts: Fields of the sources to train and to validate on; with `label_values` where they
+        differ from `values`.
     """
 
     names: tuple[str, ...]
@@ -40,13 +45,14 @@ def of_coco(root: Path, kind: str, images: str | None, label_map: LabelMap | Non
       label_map: The classes of categories, by their names or ids; None = each is a class.
 
     Raises:
-      DataError: There are no such files, or the map names other categories.
+      DataError: There are no such files, or the map names other categories; or the file to
+        validate on has a category that the file to train on lacks.
     """
     files = sorted(root.glob(f"annotations/{kind}_*.json"))
     files = files or sorted(root.glob("*/_annotations.coco.json"))
     named = {file.relative_to(root).as_posix(): file for file in files}
-    train = next((name for name in named if "train" in name), None)
-    validation = next((name for name in named if "val" in name), None)
+    train = next((name for name in named if _part(name) == "train"), None)
+    validation = next((name for name in named if _part(name) == "val"), None)
     own = {"images": images or ""}
     if train and validation:
         parts = {**own, "annotations": train}, {**own, "annotations": validation}
@@ -55,15 +61,47 @@ def of_coco(root: Path, kind: str, images: str | None, label_map: LabelMap | Non
         parts = {**own, "annotations": train, **TENTH[0]}, {**own, "annotations": train, **TENTH[1]}
     else:
         raise DataError(
-            f"{root}: expected annotations/{kind}_*.json, one with `train` and one with `val` in "
-            f"its name, or a single one; found {few(named) or 'none'}."
+            f"{root}: expected annotations/{kind}_*.json, one with the word `train` and one with "
+            f"`val` in its name, or a single one; found {few(named) or 'none'}."
         )
     path = named[train]
     names, values = (coco if kind == "instances" else coco_panoptic).classes_of(path)
     if label_map is not None:
         names = label_map.names or numbered_names(label_map.values.num_classes)
         values = _of_categories(label_map.values, path, background=kind == "instances")
+    if train and validation:
+        translated = _translated(values, path, named[validation])
+        if translated != values:
+            parts = parts[0], {**parts[1], "label_values": translated}
     return Annotated(names, values, parts)
+
+
+def _part(name: str) -> str:
+    """The part that a file's name says: `train` or `val`, as a word of it; "" = none, or both."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    train, validation = bool(words & _TRAIN), bool(words & _VALIDATION)
+    return "" if train == validation else "train" if train else "val"
+
+
+def _translated(values: LabelValues, path: Path, other: Path) -> LabelValues:
+    """The values of one file's categories as those of another file, where ids may differ.
+
+    Raises:
+      DataError: The other file has a category that the first lacks.
+    """
+    own, others = dict(categories_of(path)), dict(categories_of(other))
+    if own == others:
+        return values
+    if new := sorted(set(others.values()) - set(own.values())):
+        raise DataError(
+            f"{other}: has the categories {few(new)}, which {path} lacks; it has "
+            f"{few(own.values(), 30)}. Spell names alike in both (capitals and spaces count), and "
+            "give both files the same categories."
+        )
+    number = {name: i for i, name in others.items()}
+    pairs = [(number.get(own[key]) if key in own else key, c) for key, c in values.mapping]
+    kept = tuple((key, c) for key, c in pairs if key is not None)
+    return dataclasses.replace(values, mapping=kept)
 
 
 def _of_categories(chosen: LabelValues, path: Path, *, background: bool) -> LabelValues:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,10 +61,16 @@ class CamVid(ChosenClasses):
             found = [self._listed(listing, number, line) for number, line in lines]
             check_once(listing, [image.stem for image, _ in found])
             return {legible(image.stem): (image, label) for image, label in found}
-        by_stem = {path.stem: path for path in walk(labels, label_endings()).files}
+        files = walk(images, image_endings()).files, walk(labels, label_endings()).files
+        # In sub-folders, files may have one name.
+        whole = any(len({path.stem for path in paths}) < len(paths) for paths in files)
+        found, label_of = (
+            _by_name(folder, paths, whole=whole)
+            for folder, paths in zip((images, labels), files, strict=True)
+        )
         return {
-            legible(path.stem): (path, by_stem.get(path.stem, labels / f"{path.stem}.png"))
-            for path in walk(images, image_endings()).files
+            legible(name): (path, label_of.get(name, labels / f"{name}.png"))
+            for name, path in found.items()
         }
 
     def _listed(self, listing: Path, number: int, line: str) -> tuple[Path, Path]:
@@ -95,3 +102,17 @@ class CamVid(ChosenClasses):
     def label_path(self, name: str) -> Path:
         """`SPLITannot/NAME.png`."""
         return self._pairs[name][1]
+
+
+def _by_name(folder: Path, files: Sequence[Path], *, whole: bool) -> dict[str, Path]:
+    """Files by their name without ending, with the folders in `folder` if `whole`.
+
+    Raises:
+      DataError: Two have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        name = path.relative_to(folder).with_suffix("").as_posix() if whole else path.stem
+        if (first := found.setdefault(name, path)) != path:
+            raise DataError(f"{first} and {path} have one name. Remove one, or rename it.")
+    return found

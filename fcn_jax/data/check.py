@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from fcn_jax.data.chosen_classes import ChosenClasses
 from fcn_jax.data.errors import DataError, few
 from fcn_jax.data.folders import Folders
 from fcn_jax.data.kinds import as_labels, count_label, label_kinds
-from fcn_jax.data.named import as_plain, zip_named
+from fcn_jax.data.named import as_plain, primary, zip_named
 from fcn_jax.data.source import FileSource, Source, check_same_size
 from fcn_jax.labels import LabelKind
 
+_LAYOUTS = (Folders, ChosenClasses)
 _Counts = Int64[np.ndarray, " _"]  # pixels of each class, and last the ignored; see `count_label`
 
 
@@ -129,18 +131,18 @@ def is_single_image(train_set: Source, validation_set: Source) -> bool:
 
 
 def check_apart(train_set: Source, validation_set: Source) -> None:
-    """Refuses a user's lists that share images: scores would count images that were learned.
+    """Refuses parts of a user's set that share images: scores would count images that were learned.
 
     A single image, of which no tenth can be held out, may be in both.
 
     Raises:
-        DataError: both are `Folders`, and an image is in both.
+        DataError: both are of a layout (see `layouts`), and an image is in both.
     """
-    if isinstance(train_set, Folders) and isinstance(validation_set, Folders):
+    if isinstance(train_set, _LAYOUTS) and isinstance(validation_set, _LAYOUTS):
         if is_single_image(train_set, validation_set):
             return
         train, validation = (
-            {source.image_path(name).resolve() for name in source.ids}
+            {Path(primary(source.image_path(name))).resolve() for name in source.ids}
             for source in (train_set, validation_set)
         )
         if both := sorted(train & validation):

@@ -18,7 +18,8 @@ from fcn_jax.data.label_files import read_stored
 _LINE_WIDTH = 10  # pixels, of lines. Source: `labelme/utils/shape.py` of labelme 5.5
 _POINT_SIZE = 5  # pixels, the radius of points. Source: the same
 _FAR = 10  # times the image's longer side
-_POINTS = {"rectangle": 2, "circle": 2, "line": 2, "point": 1, "mask": 2}
+_POINTS = {"rectangle": (2, 4), "circle": (2,), "line": (2,), "point": (1,), "mask": (2,)}
+"""How many points a shape has; newer versions of labelme save all corners of a rectangle."""
 _POLYGONS = ("polygon", "linestrip", "oriented_rectangle", "rotation", "", None)
 
 
@@ -39,11 +40,15 @@ def mask_of(shape: dict[str, Any], size: tuple[int, int], where: str) -> Bool[np
         sound = bool(points) and bool(np.isfinite(points).all())
     except (TypeError, ValueError):
         points, sound = [], False
-    least = _POINTS.get(kind, 2 if kind == "linestrip" else 3)
-    if kind not in (*_POINTS, *_POLYGONS) or not sound or len(points) < least:
+    if kind in _POINTS:
+        sound = sound and len(points) in _POINTS[kind]
+    else:
+        sound = sound and kind in _POLYGONS and len(points) >= (2 if kind == "linestrip" else 3)
+    if not sound:
         raise DataError(
-            f"{where}: expected a polygon, rectangle, circle, line, linestrip, point or mask with "
-            f"its points; found {kind!r} with {len(points)} points. Draw it again."
+            f"{where}: expected a polygon (3 points or more), rectangle (2 or 4), circle (2), line "
+            f"(2), linestrip (2 or more), point (1) or mask (2); found {kind!r} with {len(points)} "
+            "points. Draw it again."
         )
     if np.abs(points).max() > _FAR * max(size):
         raise DataError(f"{where}: a point lies far outside of the image of {size[0]}x{size[1]}.")
@@ -51,8 +56,8 @@ def mask_of(shape: dict[str, Any], size: tuple[int, int], where: str) -> Bool[np
         return _stored_mask(shape, points, size, where)
     drawn = Image.new("L", (size[1], size[0]))
     draw = ImageDraw.Draw(drawn)
-    if kind == "rectangle":
-        (left, right), (top, bottom) = (sorted(axis) for axis in zip(*points[:2], strict=True))
+    if kind == "rectangle" and len(points) == 2:
+        (left, right), (top, bottom) = (sorted(axis) for axis in zip(*points, strict=True))
         draw.rectangle([left, top, right, bottom], outline=1, fill=1)
     elif kind in ("circle", "point"):
         (x, y), rim = points[0], points[-1]

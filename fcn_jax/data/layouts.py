@@ -147,7 +147,12 @@ def data_sets(options: SetOptions, root: Path | str, unknown: int | None = None)
     fields: dict[str, Any] = {"label_values": values, "class_names": _named(names, count)}
     fields |= {"max_value": options.max_value, "bands": parse_bands(options.bands)}
     fields |= {"num_classes": count} if layout == "folders" else {}
-    train, validation = (kind(**fields, **part) for part in parts)
+    if options.ignore and any("label_values" in part for part in parts):
+        raise DataError(
+            "--ignore names ids of categories, which differ between the files to train and to "
+            "validate on. Ignore them by name: --label-map FILE, with the class 255"
+        )
+    train, validation = (kind(**{**fields, **part}) for part in parts)
     return Sets(train, validation, layout)
 
 
