@@ -232,3 +232,13 @@ def test_masks_of_0_and_1_in_which_some_objects_are_far_away_are_not_ignored(val
     assert finding.severity == "wrong" and {n[-3:] for n in finding.examples} == {"n03", "n07"}
     again = checked(tmp_path, num_classes=2, **given(finding, tmp_path))
     assert not again.wrong and sum(look.classes[2:].sum() for look in again.looks) == 0
+
+
+def test_more_classes_than_given_are_counted_as_the_options_read_them(tmp_path):
+    finding = found_in(write(tmp_path), num_classes=2, reduce_zero_label=True)[
+        "values beyond the classes"
+    ]
+    assert finding.options == ("--num-classes", "3")
+    assert "--num-classes 4 without --reduce-zero-label" in finding.mend
+    fields = given(finding, tmp_path)
+    assert not checked(tmp_path, reduce_zero_label=True, **fields).wrong

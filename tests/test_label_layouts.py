@@ -114,6 +114,28 @@ def test_ade20k_counts_from_one_and_255_survives(tmp_path):
     assert len(ADE20K(split="validation").at(root / "ADEChallengeData2016")) == 2
 
 
+def test_ade20k_images_of_any_ending_and_a_folder_one_level_off(tmp_path):
+    root = layout_files.ade20k(tmp_path / "a").joinpath("ADEChallengeData2016")
+    images = sorted((root / "images" / "training").iterdir())
+    images[0].rename(images[0].with_suffix(".JPG"))
+    save_image(images[1].with_suffix(".png"), 3)
+    images[1].unlink()
+    source = ADE20K(split="training").at(root)
+    assert [source[i].image.shape for i in range(len(source))] == [(6, 8, 3)] * 2
+    save_image(images[1], 3)
+    with pytest.raises(DataError, match=r"2\.jpg and .*2\.png have one name"):
+        len(ADE20K(split="training").at(root))
+    for path in (root / "images" / "training").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="ADE20K training has no images there") as error:
+        len(ADE20K(split="training").at(root))
+    assert len(str(error.value)) < 300
+    (tmp_path / "b").mkdir()
+    root.rename(tmp_path / "b" / "one")
+    with pytest.raises(DataError, match=r"It is in .*/b/one; give that folder"):
+        len(ADE20K(split="training").at(tmp_path / "b"))
+
+
 LAYOUTS = {
     "camvid": (layout_files.camvid, 11),
     "cityscapes": (layout_files.cityscapes, 19),

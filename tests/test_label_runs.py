@@ -64,6 +64,10 @@ def test_a_camvid_download_trains_with_one_command(tmp_path, monkeypatch, capsys
     train(monkeypatch, "--data", root, "--workdir", tmp_path / "run")
     printed = capsys.readouterr().out
     assert "CamVid train: 4 images to train on; CamVid val: 3 to validate on" in printed
+    assert re.search("start: .*\ncompiling the training step, which may take minutes", printed)
+    last = [f"page: {tmp_path}/run/report.html"]
+    last += [f"predict: python -m fcn_jax predict {tmp_path}/run IMAGE"]
+    assert printed.splitlines()[-2:] == last
     described = RunFolder(tmp_path / "run").described()
     stored = described["recipe"]["train_set"]
     assert stored["class"].endswith("CamVid") and stored["label_values"]["ignore"] == [11]
@@ -106,6 +110,30 @@ def test_the_options_of_a_run_are_recorded_and_used_again(tmp_path, monkeypatch,
         train(monkeypatch, *place, *options[:-1], 9, 7)
     assert end.value.code == 1
     assert "label_values.ignore" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_other_labels_or_data_leaves_the_run_s_files(
+    tmp_path, monkeypatch, capsys, module
+):
+    root = layout_files.camvid(tmp_path / "CamVid", train=2, val=2)
+    other = layout_files.camvid(tmp_path / "other", train=2, val=3)
+    run = tmp_path / "run"
+    train(monkeypatch, "--data", root, "--workdir", run)
+
+    def files():
+        return {p.name: p.read_bytes() for p in run.iterdir() if p.suffix in (".npz", ".html")}
+
+    before = files()
+    assert "report.html" in before and any(name.startswith("validation_") for name in before)
+    for options, unlike in ((["--ignore", 3], True), (["--data", other], False)):
+        capsys.readouterr()
+        command = [run, "--data", root, "--recipe", module, *options]
+        tyro.cli(evaluate, args=[*map(str, command)])
+        printed = capsys.readouterr()
+        assert "its page and kept counts are unchanged" in printed.out and files() == before
+        assert ("labels are read unlike in the run" in printed.err) == unlike
+    text = evaluated(capsys, run, "--data", root, "--recipe", module)
+    assert "page: " in text and "unchanged" not in text
 
 
 @pytest.mark.parametrize(

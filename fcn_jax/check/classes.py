@@ -14,7 +14,7 @@ from fcn_jax.data.errors import few
 from fcn_jax.labels import IGNORE
 
 _ALMOST_NONE = 1e-5  # of the labelled pixels
-_MUCH = 0.4  # of all pixels
+_MUCH = 0.3  # of all pixels; in NYUDv2 18 % are ignored, in VOC and SIFT Flow 5 to 7 %
 
 
 def class_findings(

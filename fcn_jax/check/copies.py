@@ -25,8 +25,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Source: ITU-R BT.601; colours alone are changed most by JPEG."""
 
 
-def copy_findings(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Copies in two parts, copies in one part, and labels that different pictures share."""
+def copy_findings(looks: Sequence[Look], places: Sequence[str] | None = None) -> Iterator[Finding]:
+    """Copies in two parts, copies in one part, and labels that different pictures share.
+
+    Args:
+      looks: What was seen of each image.
+      places: The file or folder that says which images a part has, for each part; None where lists
+        can be given.
+    """
     seen = [look for look in looks if look.thumb is not None]
     if not seen:
         return
@@ -35,7 +41,7 @@ def copy_findings(looks: Sequence[Look]) -> Iterator[Finding]:
     across = [group for group in groups if len({look.item.part for look in group}) > 1]
     within = [group for group in groups if group not in across]
     if across:
-        yield _across(across)
+        yield _across(across, places)
     if within:
         yield _within(within)
     yield from _shared_labels(seen, thumbs)
@@ -80,8 +86,16 @@ def _groups(looks: Sequence[Look], alike: Sequence[tuple[int, int]]) -> list[lis
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _across(groups: Sequence[Sequence[Look]]) -> Finding:
-    pairs = []
+def _across(groups: Sequence[Sequence[Look]], places: Sequence[str] | None) -> Finding:
+    pairs, options = [], ("--train-list", "FILE", "--validation-list", "FILE")
+    mend = (
+        "Remove the copies from one part; or name the images of each part in a file, with all "
+        f"copies of a picture in the same one: {' '.join(options)}"
+    )
+    if places is not None:
+        several = "Remove the copies from one part: change " + " or ".join(places)
+        alone = f"Remove all copies but one, of which a tenth is held out: change {places[0]}"
+        mend, options = several if len(places) > 1 else alone, ()
     for group in groups:
         other = next(look for look in group if look.item.part != group[0].item.part)
         pairs.append((other, group[0]))
@@ -91,9 +105,8 @@ def _across(groups: Sequence[Sequence[Look]]) -> Finding:
         severity="wrong",
         found=f"{_pictures(groups)} in both parts: {few(texts, 5)}.",
         means="Scores would count pictures that were learned.",
-        mend="Remove the copies from one part; or name the images of each part in a file, with all "
-        "copies of a picture in the same one: --train-list FILE --validation-list FILE",
-        options=("--train-list", "FILE", "--validation-list", "FILE"),
+        mend=mend,
+        options=options,
         examples=tuple(a.name for a, _ in pairs),
         notes=tuple(_how(a, b) for a, b in pairs),
         beside=tuple(b.name for _, b in pairs),

@@ -107,7 +107,7 @@ def _counting(
             looks, alone, f"far from the others ({ranges(v for v in values if v not in alone)})"
         )
     elif beyond:
-        yield _beyond(looks, classes, num_classes or 0)
+        yield _beyond(looks, classes, num_classes or 0, given.reduce_zero)
     elif values[0] == 1 and classes.labels > 1 < len(values) and last - 1 < 2 * len(values):
         if unknown:
             yield _from_one(looks, f"The labels store {ranges(values)}, and never 0.", "look")
@@ -159,7 +159,9 @@ def _from_one(
     num_classes: int | None = None,
     other: str = "",
 ) -> Finding:
-    fewer = f" --num-classes {num_classes - 1}" if num_classes else ""
+    fewer = ""
+    if num_classes:
+        fewer = f"; if 0 is one of the {num_classes}, --num-classes {num_classes - 1} too"
     return Finding(
         kind="counting from 1",
         severity=severity,
@@ -171,13 +173,15 @@ def _from_one(
     )
 
 
-def _beyond(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
+def _beyond(looks: Sequence[Look], classes: Table, num_classes: int, reduced: bool) -> Finding:
     """Values above the last class: one class more, classes from 1, void, or another numbering."""
     values, share = classes.values, classes.share
     wrong = values[values >= num_classes]
     found = f"There {have(num_classes, 'is', 'are')} {number(num_classes, 'class')}, 0 to "
     found += f"{num_classes - 1}, and the labels store "
     more = f"--num-classes {values[-1] + 1}"
+    if reduced:
+        return _too_many(looks, classes, num_classes)
     if wrong.tolist() == [num_classes]:
         at_zero = float(share[values == 0].sum())
         if values[0] != 0 or classes.lines(0) > 0.5 or at_zero < _SMALL:
@@ -188,7 +192,7 @@ def _beyond(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
     void = [k for k in range(1, len(values)) if classes.lines(k) > 0.5]
     gaps = values[0] > 0 or values[-1] + 1 > 2 * len(values)
     if gaps and 1 < len(values) - len(void) <= num_classes:
-        return dataclasses.replace(_gaps(looks, values, values[void]), severity="wrong")
+        return dataclasses.replace(_gaps(looks, values, values[void].tolist()), severity="wrong")
     examples = with_value(looks, int(wrong[0]))
     kept, part = len(values) - len(wrong), float(share[values >= num_classes].sum())
     ignorable = kept > max(1, len(wrong)) and part < _SMALL
@@ -205,6 +209,22 @@ def _beyond(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
         + (f"; or, if 0 is void, --reduce-zero-label{_less(values, num_classes)}" if zero else ""),
         options=("--num-classes", str(values[-1] + 1)),
         examples=examples,
+    )
+
+
+def _too_many(looks: Sequence[Look], classes: Table, num_classes: int) -> Finding:
+    """More classes than were given, of labels that count from 1 as the options say."""
+    last = int(classes.values[-1])
+    return Finding(
+        kind="values beyond the classes",
+        severity="wrong",
+        found=f"With --reduce-zero-label, {number(num_classes, 'class')} are the values 1 to "
+        f"{num_classes}, and the labels store {ranges(classes.values)}.",
+        means=f"There are {last} classes; or 0 is a class, such as the background, and there are "
+        f"{last + 1}.",
+        mend=f"Give --num-classes {last}; or --num-classes {last + 1} without --reduce-zero-label",
+        options=("--num-classes", str(last)),
+        examples=with_value(looks, last),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from fcn_jax.check.look import Item, Look, look
 from fcn_jax.check.meaning import value_findings
 from fcn_jax.check.pairs import pairs
 from fcn_jax.check.together import Together
+from fcn_jax.data.chosen_classes import ChosenClasses
 from fcn_jax.data.errors import DataError
 from fcn_jax.data.named import primary
 from fcn_jax.data.source import FileSource
@@ -70,7 +72,8 @@ def inspect(
     looks, together = _look_at_all(items, threads or os.cpu_count() or 1, progress)
     source = next(iter(sources.values()))
     class_names = tuple(primary(source.class_names))
-    findings += _judge(looks, together, source, class_names if known else None)
+    names = class_names if known else None
+    findings += _judge(looks, together, source, names, _places(sources.values()))
     findings.sort(key=lambda finding: finding.severity != "wrong")
     left_out = tuple(dict.fromkeys(line for one in sources.values() for line in _left_out(one)))
     return Report(looks, findings, class_names, known, left_out)
@@ -80,6 +83,20 @@ def _left_out(source: FileSource) -> Sequence[str]:
     with contextlib.suppress(DataError):  # what is wrong is a finding
         return getattr(source, "left_out", ())
     return ()
+
+
+def _places(sources: Iterable[FileSource]) -> Sequence[str] | None:
+    """The file or folder that says which images each part has; None where lists can be given."""
+    if any(not isinstance(source, ChosenClasses) for source in sources):
+        return None
+    found = {}
+    for source in sources:
+        with contextlib.suppress(DataError):
+            path = Path(getattr(source, "annotations", ""))
+            if not path.name and source.ids:
+                path = Path(primary(source.image_path(source.ids[0]))).parent
+            found[str(source.folder / path)] = None
+    return tuple(found) or None
 
 
 def _look_at_all(
@@ -110,6 +127,7 @@ def _judge(
     together: Together,
     source: FileSource,
     class_names: tuple[str, ...] | None,
+    places: Sequence[str] | None,
 ) -> Iterator[Finding]:
     found = list(file_findings(looks))
     odd = {name for one in found for name in one.examples if one.kind.startswith("labels with")}
@@ -121,7 +139,7 @@ def _judge(
     yield from values
     if any(one.kind in _NO_LABELS for one in values):
         return
-    copies = list(copy_findings(looks))
+    copies = list(copy_findings(looks, places))
     yield from copies
     others = {name for one in copies if "label" in one.kind for name in one.examples}
     own = [look for look in looks if look.name not in others]

@@ -43,7 +43,8 @@ def gray_levels(table: Table, num_classes: int | None) -> dict[int, int]:
     codes = [value // step for value in levels]
     if codes[-1] == IGNORE and len(levels) > 2:  # 8 bits stretched to 16
         void, levels, codes = [*void, levels[-1]], levels[:-1], codes[:-1]
-    if num_classes is None or codes[-1] >= num_classes:
+    exact = all(value == k * step for value, k in zip(levels, codes, strict=True))
+    if num_classes is None or codes[-1] >= num_classes or not exact:
         codes = list(range(len(levels)))
     return dict(zip(levels, codes, strict=True)) | dict.fromkeys(void, IGNORE)
 
@@ -53,7 +54,7 @@ def _is_class(table: Table, levels: list[int], num_classes: int | None) -> bool:
     if num_classes == len(levels) - 1:
         return False
     if num_classes == len(levels):
-        return levels[-2] // int(np.gcd.reduce(levels[:-1])) != num_classes - 1
+        return levels[-2] // int(np.gcd.reduce(levels[:-1])) != len(levels) - 1
     part = dict(zip(table.values.tolist(), table.share.tolist(), strict=True))
     return _even(levels) or part[IGNORE] > sum(part[v] for v in levels if 0 < v < IGNORE)
 
@@ -78,7 +79,9 @@ def class_map(main: Table, num_classes: int | None) -> list[str]:
         found |= {IGNORE: IGNORE} if IGNORE in main.values else {}
     classes = {value: k for value, k in found.items() if k != IGNORE}
     step = next((value // k for value, k in classes.items() if k), 0)
-    if num_classes and step and all(value == k * step for value, k in classes.items()):
+    most = IGNORE - 1 if main.values[-1] <= IGNORE else 65535
+    exact = step and all(value == k * step for value, k in classes.items())
+    if num_classes and exact and step * (num_classes - 1) <= most:
         found = {k * step: k for k in range(num_classes)} | found
     called = ("background", "object") if len(set(found.values()) - {IGNORE}) == 2 else ()
     return [

@@ -26,7 +26,8 @@ def evaluate(
 ) -> None:
     """Score a run on a whole data set: four metrics and the table of classes.
 
-    What was counted in each image is kept in the run's folder, for `compare`.
+    What was counted in each image is kept in the run's folder, for `compare`, and shown in its
+    page; not of other data than the run's, or read with other options.
 
     Args:
         run: the run's folder.
@@ -49,12 +50,17 @@ def evaluate(
     from fcn_jax.runs.messages import messages
     from fcn_jax.runs.scoring import evaluate, split_name
     from fcn_jax.runs.start import run_at
-    from fcn_jax.runs.stored import StoredRun
+    from fcn_jax.runs.stored import StoredRun, is_own
 
     with messages(debug=False):
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
         source = _opened(stored.validation_set, options, data, split)
+        changed = source != _opened(stored.validation_set, NONE_GIVEN, data, split)
+        if getattr(source, "label_values", None) != getattr(
+            stored.validation_set, "label_values", getattr(source, "label_values", None)
+        ):
+            print(f"labels are read unlike in the run {run}: by the options given", file=sys.stderr)
         title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
         print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
         step, variables, preprocessing = run_at(run, step)
@@ -76,10 +82,17 @@ def evaluate(
                 boundary_width=boundary_width,
                 evaluators=stored.evaluators,
             )
-        _keep(stored.folder.counts_file(step, split), scores, step, source)
+        own = not changed and (split or is_own(stored, source, checked.contents, data))
+        if own:
+            _keep(stored.folder.counts_file(step, split), scores, step, source)
         for name, found, classes, pixels in zip_named(scores, source.class_names, checked.pixels):
             _print(found, f"{split_name(source)} {name}".strip(), classes, pixels[:-1])
-        if split is None:
+        if not own:
+            print(
+                f"{run}: its page and kept counts are unchanged: these are not its data, or they "
+                "are read with other options"
+            )
+        elif split is None:
             _show(stored, scores, step, source, variables, preprocessing)
 
 

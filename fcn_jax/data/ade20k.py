@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Literal
 
 from fcn_jax.data.chosen_classes import ChosenClasses, check_labelled
-from fcn_jax.data.errors import legible
+from fcn_jax.data.errors import DataError, legible
 from fcn_jax.data.label_values import LabelValues
-from fcn_jax.data.walk import find_folder, walk
+from fcn_jax.data.walk import find_folder, image_endings, walk
 
 CLASSES = tuple(
     name.strip()
@@ -63,12 +64,20 @@ class ADE20K(ChosenClasses):
         )
 
     def _read_ids(self) -> tuple[str, ...]:
-        files = walk(self.folder / "images" / self.split, {".jpg"}).files
-        return check_labelled(self, [legible(path.stem) for path in files])
+        return check_labelled(self, list(self._images))
+
+    @functools.cached_property
+    def _images(self) -> dict[str, Path]:
+        """The images by their names."""
+        found: dict[str, Path] = {}
+        for path in walk(self.folder / "images" / self.split, image_endings()).files:
+            if (first := found.setdefault(legible(path.stem), path)) != path:
+                raise DataError(f"{first} and {path} have one name. Remove one, or rename it.")
+        return found
 
     def image_path(self, name: str) -> Path:
-        """`images/SPLIT/NAME.jpg`."""
-        return self.folder / "images" / self.split / f"{name}.jpg"
+        """`images/SPLIT/NAME.jpg`, or with another ending that Pillow decodes."""
+        return self._images[name]
 
     def label_path(self, name: str) -> Path:
         """`annotations/SPLIT/NAME.png`."""

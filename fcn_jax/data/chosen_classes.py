@@ -72,7 +72,8 @@ def check_labelled(source: FileSource, names: Sequence[str]) -> tuple[str, ...]:
       DataError: There is no image, or an image has no label.
     """
     if not names:
-        raise DataError(f"{source.folder}: {source!r} has no images there.")
+        what = f"{type(source).__name__} {getattr(source, 'split', '')}".rstrip()
+        raise DataError(f"{source.folder}: {what} has no images there.")
     if missing := [name for name in names if not source.label_path(name).is_file()]:
         raise DataError(
             f"{source.folder}: {len(missing)} of {len(names)} images have no label: "

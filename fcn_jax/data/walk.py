@@ -110,8 +110,10 @@ def find_folder(root: Path, candidates: Sequence[str], *, marker: str, layout: s
     for candidate in candidates:
         if (root / candidate / marker).exists():
             return root / candidate
+    inside = sorted(root.glob(f"*/{marker}"))
+    hint = f"\nIt is in {inside[0].parents[marker.count('/')]}; give that folder" if inside else ""
     looked = "\n".join(f"  {root / candidate}" for candidate in candidates)
     missing = "" if root.is_dir() else f" ({root} is not a folder)"
     raise DataError(
-        f"{root}: no {marker} found{missing}. Looked in\n{looked}\nExpected layout: {layout}"
+        f"{root}: no {marker} found{missing}. Looked in\n{looked}\nExpected layout: {layout}{hint}"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import functools
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,9 @@ def run(
     evaluations = [line for line in folder.metrics() if deciding_score(line) is not None]
     if not evaluations:
         raise ValueError(f"{folder.metrics_file}: expected a line with scores, found none")
+    if leads and folder.page_file.exists():
+        say(f"page: {folder.page_file}")
+    say(f"predict: python -m fcn_jax predict {shlex.quote(str(folder.path))} IMAGE")
     return evaluations[-1]
 
 
@@ -261,12 +265,14 @@ def _state(
         folder.examples_file.unlink(missing_ok=True)  # drawn after fewer steps
     if restored is None:
         say(f"start: {start.source}")
-        return state
-    if done == recipe.steps:
+    elif done == recipe.steps:
         say(f"{folder.path}: all {done} steps are done already")
     else:
         say(f"{folder.path}: resuming after step {done} of {recipe.steps}")
-    return copied(restored)
+    if done < recipe.steps:
+        kept = "; it is kept for the next run" if jax.config.jax_compilation_cache_dir else ""
+        say(f"compiling the training step, which may take minutes{kept}")
+    return state if restored is None else copied(restored)
 
 
 def _without_size(batch: dict[str, Any]) -> dict[str, Any]:

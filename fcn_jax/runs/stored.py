@@ -5,6 +5,7 @@ code that a run folder names is imported, unless the caller says so.
 """
 
 import functools
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ import flax.linen as nn
 from fcn_jax.damage import reason
 from fcn_jax.data.images import AS_STORED, ImageOptions
 from fcn_jax.data.kinds import label_kinds
+from fcn_jax.data.location import of_tfds
 from fcn_jax.data.source import Source
 from fcn_jax.metrics import Absent
-from fcn_jax.runs.description import NotOursError, build, is_ours
+from fcn_jax.runs.description import NotOursError, build, describe, is_ours
 from fcn_jax.runs.lookup import load_recipe
 from fcn_jax.runs.recipe import Recipe
 from fcn_jax.training.run_folder import RunFolder
@@ -142,3 +144,24 @@ class StoredRun:
             ) from None
         except Exception as error:  # a changed value may break whatever is built from it
             raise ValueError(f"{self.folder.recipe_file} is damaged: {reason(error)}") from error
+
+
+def is_own(
+    run: StoredRun, source: Source, contents: Mapping[str, list[str]], data: Path | str
+) -> bool:
+    """Whether a data set is the one that the run was validated on while it was trained.
+
+    Args:
+        run: the run; one of a version before 0.2 says nothing of its data, which are its own then.
+        source: the data set.
+        contents: its examples (see `fcn_jax.data.check.Checked.contents`).
+        data: where it is (`--data`).
+    """
+    instead = (run.described.get("data") or {}).get("validation_set")
+    if instead != (describe(source) if of_tfds(data) else None):
+        return False
+    try:
+        known = json.loads(run.folder.data_file.read_text())["validation"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # nothing tells them apart
+    return known == contents
