@@ -43,7 +43,7 @@ def serve_page(
     Raises:
         ValueError: the address cannot be listened on.
     """
-    import uvicorn
+    import uvicorn  # pyright: ignore[reportMissingImports]
 
     with listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="fcn_jax_") as own:
         app = make_app(nets, limits, Path(own))
@@ -98,9 +98,9 @@ def make_app(nets: Sequence[ShownNet], limits: Limits, folder: Path) -> Any:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_TEMP_DIR": str(folder),
     }
-    import gradio as gr
-    from fastapi import FastAPI
-    from fastapi.middleware import Middleware
+    import gradio as gr  # pyright: ignore[reportMissingImports]
+    from fastapi import FastAPI  # pyright: ignore[reportMissingImports]
+    from fastapi.middleware import Middleware  # pyright: ignore[reportMissingImports]
 
     blocks = make_blocks(gr, nets, limits, folder)
     # Without these two, gradio takes any file that a request names for one that was sent.

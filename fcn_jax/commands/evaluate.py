@@ -10,6 +10,11 @@ from tyro.conf import Positional, arg
 from fcn_jax.commands.progress import bar
 from fcn_jax.labels import NONE_GIVEN, SetOptions
 
+_UNCHANGED = (
+    "its page and kept counts are unchanged: these are not its data, or they are read with other "
+    "options"
+)
+
 
 def evaluate(
     run: Positional[Path],
@@ -26,8 +31,7 @@ def evaluate(
 ) -> None:
     """Score a run on a whole data set: four metrics and the table of classes.
 
-    What was counted in each image is kept in the run's folder, for `compare`, and shown in its
-    page; not of other data than the run's, or read with other options.
+    What was counted in each image of the run's own data is kept in its folder, for `compare`.
 
     Args:
         run: the run's folder.
@@ -44,11 +48,10 @@ def evaluate(
         options: how images and labels are read; those not given are as in the run.
     """
     from fcn_jax.data.check import check_labels, frames_line
-    from fcn_jax.data.named import zip_named
     from fcn_jax.devices.compiling import use_compile_cache
     from fcn_jax.metrics import Absent
     from fcn_jax.runs.messages import messages
-    from fcn_jax.runs.scoring import evaluate, split_name
+    from fcn_jax.runs.scoring import evaluate
     from fcn_jax.runs.start import run_at
     from fcn_jax.runs.stored import StoredRun, is_own
 
@@ -56,17 +59,10 @@ def evaluate(
         use_compile_cache()
         stored = StoredRun(run, recipe=recipe)
         source = _opened(stored.validation_set, options, data, split)
-        changed = source != _opened(stored.validation_set, NONE_GIVEN, data, split)
-        if getattr(source, "label_values", None) != getattr(
-            stored.validation_set, "label_values", getattr(source, "label_values", None)
-        ):
-            print(f"labels are read unlike in the run {run}: by the options given", file=sys.stderr)
-        title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
-        print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
+        changed = _read_unlike(stored, options, data)
+        _print_set(source)
         step, variables, preprocessing = run_at(run, step)
         checked = check_labels(source, learned=False)
-        for line in getattr(source, "left_out", ()):
-            print(line)
         if checked.several_frames:
             print(frames_line(checked.several_frames))
         with bar("batches") as progress:
@@ -85,13 +81,9 @@ def evaluate(
         own = not changed and (split or is_own(stored, source, checked.contents, data))
         if own:
             _keep(stored.folder.counts_file(step, split), scores, step, source)
-        for name, found, classes, pixels in zip_named(scores, source.class_names, checked.pixels):
-            _print(found, f"{split_name(source)} {name}".strip(), classes, pixels[:-1])
+        _print_all(scores, source, checked.pixels)
         if not own:
-            print(
-                f"{run}: its page and kept counts are unchanged: these are not its data, or they "
-                "are read with other options"
-            )
+            print(f"{run}: {_UNCHANGED}")
         elif split is None:
             _show(stored, scores, step, source, variables, preprocessing)
 
@@ -103,6 +95,17 @@ def _opened(source: Any, options: SetOptions, data: Path, split: str | None) -> 
 
     source = located(reread(source, options, data), data, split or "validation")
     return of_split(source, split) if split and not of_tfds(data) else source
+
+
+def _read_unlike(stored: Any, options: SetOptions, data: Path) -> bool:
+    """Whether the options change how the run's data are read; says so of its labels."""
+    from fcn_jax.data.reread import reread
+
+    own = stored.validation_set
+    source: Any = reread(own, options, data)
+    if getattr(source, "label_values", None) != getattr(own, "label_values", None):
+        print(f"labels are read unlike in the run {stored.folder.path}", file=sys.stderr)
+    return source != own
 
 
 def _keep(path: Path, scores: Any, step: int, source: Any) -> None:
@@ -129,6 +132,23 @@ def _show(
     maker.try_to_keep(stored.folder.pictures_file(step), scores, variables, say)
     if show_run(stored.folder, say):
         print(f"page: {stored.folder.page_file}")
+
+
+def _print_set(source: Any) -> None:
+    """Prints what is evaluated on, and which files of its folders are left out."""
+    title, part = getattr(source, "title", type(source).__name__), getattr(source, "split", "")
+    print(f"{title}{f' {part}' if part else ''}: {len(source)} images")
+    for line in getattr(source, "left_out", ()):
+        print(line)
+
+
+def _print_all(scores: Any, source: Any, pixels: Any) -> None:
+    """Prints the scores of every output; `pixels` as in `Checked`."""
+    from fcn_jax.data.named import zip_named
+    from fcn_jax.runs.scoring import split_name
+
+    for name, found, classes, counts in zip_named(scores, source.class_names, pixels):
+        _print(found, f"{split_name(source)} {name}".strip(), classes, counts[:-1])
 
 
 def _print(scores: Any, title: str, class_names: Any, pixels: Any) -> None:

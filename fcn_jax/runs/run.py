@@ -270,7 +270,11 @@ def _state(
     else:
         say(f"{folder.path}: resuming after step {done} of {recipe.steps}")
     if done < recipe.steps:
-        kept = "; it is kept for the next run" if jax.config.jax_compilation_cache_dir else ""
+        kept = (
+            "; it is kept for the next run"
+            if getattr(jax.config, "jax_compilation_cache_dir", None)
+            else ""
+        )
         say(f"compiling the training step, which may take minutes{kept}")
     return state if restored is None else copied(restored)
 
